@@ -1,0 +1,96 @@
+// Command quorate is everything of Quorate that needs no token: the builder's
+// agent, the coordinator, and the tools of repositories and maintainers.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes. They are part of the interface, see docs/cli.md.
+const (
+	exitOK       = 0
+	exitFailure  = 1 // ours or the network's
+	exitUsage    = 2 // usage or configuration
+	exitDisagree = 3 // builders disagree
+	exitWaiting  = 4 // still waiting when the time ran out
+	exitRefused  = 5 // held or refused
+	exitVerify   = 6 // verification failed
+)
+
+// version is set by the linker.
+var version = "0.1.0-dev"
+
+type cli struct {
+	Agent       agentCmd       `cmd:"" help:"Run builds and publish what came out (for people who run a rebuilder)."`
+	Attest      attestCmd      `cmd:"" help:"Publish a statement about files that were built by other means."`
+	Request     requestCmd     `cmd:"" help:"Ask the builders of a channel to build a target."`
+	Coordinator coordinatorCmd `cmd:"" help:"Record statements, decide, ask the signer, show."`
+	Redrive     redriveCmd     `cmd:"" help:"Ask the signer again after a refusal."`
+	Wait        waitCmd        `cmd:"" help:"Wait for the signatures of files and write them beside the files."`
+	Show        showCmd        `cmd:"" help:"Show the verdict on a target, a file or a digest, and who built what."`
+	List        listCmd        `cmd:"" help:"List targets by state."`
+	Evidence    evidenceCmd    `cmd:"" help:"Write the evidence for a signed file beside it."`
+	Verify      verifyCmd      `cmd:"" help:"Check a signature and its evidence offline."`
+	Policy      policyCmd      `cmd:"" help:"Say what a policy file means."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run() error {
+	_, err := fmt.Println("quorate", version)
+	return err
+}
+
+// exitError carries an exit code and a hint for the person.
+type exitError struct {
+	code int
+	err  error
+	hint string
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(hint, format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...), hint}
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run parses and executes one command line. Data goes to standard output, what
+// is for people to standard error.
+func run(args []string) int {
+	var c cli
+	parser, err := kong.New(&c, kong.Name("quorate"), kong.UsageOnError(),
+		kong.Description("Signs what enough independent builders built alike."))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "quorate:", err)
+		return exitFailure
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "quorate: %v\nhint: quorate --help\n", err)
+		return exitUsage
+	}
+	return report(ctx.Run())
+}
+
+func report(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(os.Stderr, "quorate:", err)
+	var ee *exitError
+	if !errors.As(err, &ee) {
+		return exitFailure
+	}
+	if ee.hint != "" {
+		fmt.Fprintln(os.Stderr, "hint:", ee.hint)
+	}
+	return ee.code
+}

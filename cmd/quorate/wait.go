@@ -1,0 +1,7 @@
+package main
+
+import "errors"
+
+type waitCmd struct{}
+
+func (waitCmd) Run() error { return errors.New("not written yet") }

@@ -1,0 +1,162 @@
+// Package api has the JSON types of the coordinator's read-only HTTP interface,
+// shared by the server and the command line. Times are RFC 3339 in UTC, digests
+// lower-case hex.
+package api
+
+import (
+	"time"
+
+	"quorate/quorum"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
+)
+
+// DefaultListen is where the coordinator listens when nothing is configured.
+const DefaultListen = "127.0.0.1:7780"
+
+// Error is the body of every answer that is not a success.
+type Error struct {
+	Code    string `json:"code"` // stable word, see the codes below
+	Message string `json:"message"`
+}
+
+// Codes of errors.
+const (
+	CodeNotFound   = "not-found"
+	CodeBadRequest = "bad-request"
+	CodeMethod     = "method-not-allowed"
+	CodeNotReady   = "not-ready"
+	CodeInternal   = "internal"
+)
+
+// Channels answers GET /v1/channels.
+type Channels struct {
+	Policy   Policy    `json:"policy"`
+	Channels []Channel `json:"channels"`
+}
+
+// Policy is the loaded policy.
+type Policy struct {
+	quorum.PolicyRef
+	Expires time.Time `json:"expires"`
+}
+
+// Channel is one channel with its counts of artifacts.
+type Channel struct {
+	Name    string               `json:"name"`
+	Targets []string             `json:"targets"`
+	Quorum  string               `json:"quorum"`
+	Roster  []string             `json:"roster"`
+	Settle  string               `json:"settle"`
+	Dissent policy.Dissent       `json:"dissent"`
+	Sign    []policy.Output      `json:"sign"`
+	Counts  map[quorum.State]int `json:"counts"`
+}
+
+// Target is one case in a list.
+type Target struct {
+	ID      string               `json:"id"` // path element of /v1/targets/{id}
+	Channel string               `json:"channel"`
+	Target  string               `json:"target"`
+	Stage   string               `json:"stage"`
+	State   quorum.State         `json:"state"` // the most pressing of its artifacts' states
+	Counts  map[quorum.State]int `json:"counts"`
+	Updated time.Time            `json:"updated"` // when the newest statement about it arrived
+}
+
+// Targets answers GET /v1/targets?channel=&state=&q=&limit=&after=.
+type Targets struct {
+	Targets []Target `json:"targets"`
+	Next    string   `json:"next,omitzero"` // value of "after" for the next page; empty at the end
+}
+
+// TargetDetail answers GET /v1/targets/{id}.
+type TargetDetail struct {
+	Target
+	Artifacts  []Artifact      `json:"artifacts"`
+	Statements []StatementInfo `json:"statements"` // in the order of the record, superseded ones included
+}
+
+// Artifact is the verdict on one file and what became of it.
+type Artifact struct {
+	quorum.Verdict
+	Channel    string      `json:"channel"`
+	Target     string      `json:"target"`
+	Stage      string      `json:"stage"`
+	TargetID   string      `json:"targetId"`
+	Requests   []Request   `json:"requests,omitempty"` // what the signer was asked
+	Signatures []Signature `json:"signatures,omitempty"`
+	Evidence   string      `json:"evidence,omitzero"` // path of the evidence file, once signed
+}
+
+// Request is the state of one question to the signer.
+type Request struct {
+	ID       statement.SHA256 `json:"id"`
+	Key      string           `json:"key"`
+	Attempts int              `json:"attempts"`         // times it was asked
+	Asked    time.Time        `json:"asked"`            // last time
+	Next     time.Time        `json:"next,omitzero"`    // when it is asked again by itself
+	Refusal  *quorum.Refusal  `json:"refusal,omitzero"` // the latest no
+	Answered time.Time        `json:"answered,omitzero"`
+}
+
+// Signature is one signature in a list; its bytes are at Path.
+type Signature struct {
+	policy.Output
+	Fingerprint string           `json:"fingerprint"`
+	SignedAt    time.Time        `json:"signedAt"`
+	Request     statement.SHA256 `json:"request"`
+	Path        string           `json:"path"`
+}
+
+// StatementInfo is one statement about a target.
+type StatementInfo struct {
+	ID       statement.SHA256 `json:"id"`
+	Seq      uint64           `json:"seq"`
+	Operator string           `json:"operator"`
+	Builder  string           `json:"builder"`
+	Received time.Time        `json:"received"`
+	Started  time.Time        `json:"started"`
+	Finished time.Time        `json:"finished"`
+	Status   statement.Status `json:"status,omitzero"` // empty for a vote
+	Reason   string           `json:"reason,omitzero"`
+	Path     string           `json:"path"` // the bytes as received
+}
+
+// Artifacts answers GET /v1/artifacts/{sha256}: every artifact for which
+// somebody voted with that digest.
+type Artifacts struct {
+	SHA256    statement.SHA256 `json:"sha256"`
+	Artifacts []Artifact       `json:"artifacts"`
+}
+
+// Rejected answers GET /v1/rejected?limit=&before=, newest first.
+type Rejected struct {
+	Rejected []Rejection `json:"rejected"`
+	Next     uint64      `json:"next,omitzero"` // value of "before" for the next page
+}
+
+// Rejection is one message that can never be accepted.
+type Rejection struct {
+	Seq      uint64           `json:"seq"`
+	Subject  string           `json:"subject"`
+	SHA256   statement.SHA256 `json:"sha256"` // of the received bytes
+	Code     statement.Code   `json:"code"`
+	Message  string           `json:"message"`
+	Received time.Time        `json:"received"`
+}
+
+// Event is the data of one server-sent event of GET
+// /v1/events?channel=&target=&sha256=. The event's type is "verdict"; its id
+// goes into Last-Event-ID to resume. An event of type "reset" says that events
+// were missed and that the reader should read the state anew.
+type Event struct {
+	Channel  string             `json:"channel"`
+	Target   string             `json:"target"`
+	Stage    string             `json:"stage"`
+	TargetID string             `json:"targetId"`
+	Artifact string             `json:"artifact"`
+	State    quorum.State       `json:"state"`
+	Reason   quorum.Reason      `json:"reason"`
+	Digests  []statement.SHA256 `json:"digests"` // all that were voted for
+}

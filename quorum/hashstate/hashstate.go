@@ -1,0 +1,200 @@
+// Package hashstate carries a SHA-2 computation that was stopped in the middle
+// from one machine to another, in a form that no programming language owns.
+//
+// A state is what FIPS 180-4 calls the intermediate hash value, together with
+// the bytes that did not fill a block yet and the count of bytes so far. With
+// it someone else can go on hashing where the first machine stopped: that is
+// how an OpenPGP signature over a file is made by a process that never sees
+// the file.
+//
+// Guarantees: a [State] that passed [State.Check] has exactly one encoding, so
+// two equal states are equal bytes; finalising works on a clone and never
+// changes the state. Not guaranteed: that a state belongs to a given file.
+// Callers must compare [State.Sum] with a digest that they trust, because any
+// chaining value is a well-formed one.
+package hashstate
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+)
+
+// Algorithm names a hash function whose state can travel.
+type Algorithm string
+
+// The algorithms whose state can travel.
+const (
+	SHA256 Algorithm = "sha256"
+	SHA512 Algorithm = "sha512"
+)
+
+// MaxLength bounds the length of a file in bytes. SHA-256 counts bits in 64
+// bits (FIPS 180-4, section 5.1.1), so from 2^61 bytes on the count wraps and
+// two different files could share one state.
+const MaxLength = uint64(1)<<61 - 1
+
+// shape is what the algorithms differ in.
+type shape struct {
+	magic     string // prefix of Go's own encoding
+	chain     int    // bytes of the chaining value
+	block     int
+	digest    int
+	construct func() hash.Hash
+}
+
+var shapes = map[Algorithm]shape{
+	SHA256: {"sha\x03", 32, sha256.BlockSize, sha256.Size, sha256.New},
+	SHA512: {"sha\x07", 64, sha512.BlockSize, sha512.Size, sha512.New},
+}
+
+// State is the state of one hash computation.
+type State struct {
+	Algorithm Algorithm
+	Chain     []byte // chaining value, big-endian words: 32 or 64 bytes
+	Tail      []byte // bytes since the last full block
+	Length    uint64 // bytes hashed so far, the tail included
+}
+
+// New returns a fresh hash of the algorithm, or nil for one that is unknown.
+func (a Algorithm) New() hash.Hash {
+	s, ok := shapes[a]
+	if !ok {
+		return nil
+	}
+	return s.construct()
+}
+
+// Of reads the state out of a running hash of the standard library without
+// disturbing it.
+func Of(a Algorithm, h hash.Hash) (State, error) {
+	s, ok := shapes[a]
+	if !ok {
+		return State{}, fmt.Errorf("read hash state: unknown algorithm %q", a)
+	}
+	m, ok := h.(encoding.BinaryMarshaler)
+	if !ok {
+		return State{}, fmt.Errorf("read hash state: %T cannot be saved", h)
+	}
+	b, err := m.MarshalBinary()
+	if err != nil {
+		return State{}, fmt.Errorf("read hash state: %w", err)
+	}
+	return fromGo(a, s, b)
+}
+
+// fromGo takes apart the encoding of crypto/sha256 and crypto/sha512: magic,
+// chaining value, a whole block buffer, big-endian length.
+func fromGo(a Algorithm, s shape, b []byte) (State, error) {
+	if len(b) != len(s.magic)+s.chain+s.block+8 || string(b[:len(s.magic)]) != s.magic {
+		return State{}, fmt.Errorf("read hash state: not a %s state of the standard library", a)
+	}
+	b = b[len(s.magic):]
+	length := binary.BigEndian.Uint64(b[s.chain+s.block:])
+	used := length % uint64(s.block)
+	st := State{
+		Algorithm: a,
+		Chain:     bytes.Clone(b[:s.chain]),
+		Tail:      bytes.Clone(b[s.chain : s.chain+int(used)]),
+		Length:    length,
+	}
+	return st, st.Check()
+}
+
+// Check reports whether the parts of the state fit each other. The error names
+// the part that does not.
+func (st State) Check() error {
+	s, ok := shapes[st.Algorithm]
+	switch {
+	case !ok:
+		return fmt.Errorf("hash state: unknown algorithm %q", st.Algorithm)
+	case len(st.Chain) != s.chain:
+		return fmt.Errorf("hash state: h has %d bytes, %s needs %d", len(st.Chain), st.Algorithm, s.chain)
+	case st.Length > MaxLength:
+		return fmt.Errorf("hash state: length %d is beyond 2^61-1", st.Length)
+	case uint64(len(st.Tail)) != st.Length%uint64(s.block):
+		return fmt.Errorf("hash state: tail has %d bytes, length %d leaves %d", len(st.Tail), st.Length, st.Length%uint64(s.block))
+	}
+	return nil
+}
+
+// Resume returns a running hash that continues from the state. Each call gives
+// a new one; the state itself stays as it is.
+func (st State) Resume() (hash.Hash, error) {
+	if err := st.Check(); err != nil {
+		return nil, err
+	}
+	s := shapes[st.Algorithm]
+	b := make([]byte, 0, len(s.magic)+s.chain+s.block+8)
+	b = append(b, s.magic...)
+	b = append(b, st.Chain...)
+	b = append(b, st.Tail...)
+	b = append(b, make([]byte, s.block-len(st.Tail))...)
+	b = binary.BigEndian.AppendUint64(b, st.Length)
+	h := s.construct()
+	if err := h.(encoding.BinaryUnmarshaler).UnmarshalBinary(b); err != nil {
+		return nil, fmt.Errorf("resume %s: %w", st.Algorithm, err)
+	}
+	return h, nil
+}
+
+// Sum finalises a clone of the state and returns the digest of what was hashed.
+func (st State) Sum() ([]byte, error) {
+	h, err := st.Resume()
+	if err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
+}
+
+// Equal reports whether two states are the same state.
+func (st State) Equal(o State) bool {
+	return st.Algorithm == o.Algorithm && st.Length == o.Length &&
+		bytes.Equal(st.Chain, o.Chain) && bytes.Equal(st.Tail, o.Tail)
+}
+
+// wire is the neutral form: {"h": hex, "tail": base64, "length": n}. The
+// algorithm is the name under which the object stands.
+type wire struct {
+	H      string  `json:"h"`
+	Tail   string  `json:"tail"`
+	Length *uint64 `json:"length"`
+}
+
+// MarshalJSON writes the neutral form.
+func (st State) MarshalJSON() ([]byte, error) {
+	return json.Marshal(wire{hex.EncodeToString(st.Chain), base64.StdEncoding.EncodeToString(st.Tail), &st.Length})
+}
+
+// Decode reads the neutral form of a state of algorithm a. It accepts only the
+// one encoding that [State.MarshalJSON] writes for a state (apart from white
+// space), so that comparing states is comparing bytes.
+func Decode(a Algorithm, data []byte) (State, error) {
+	var w wire
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&w); err != nil {
+		return State{}, fmt.Errorf("hash state: %w", err)
+	}
+	if w.Length == nil {
+		return State{}, errors.New("hash state: length is missing")
+	}
+	st := State{Algorithm: a, Length: *w.Length}
+	var err error
+	if st.Chain, err = hex.DecodeString(w.H); err != nil || hex.EncodeToString(st.Chain) != w.H {
+		return State{}, errors.New("hash state: h is not lower-case hex")
+	}
+	if st.Tail, err = base64.StdEncoding.Strict().DecodeString(w.Tail); err != nil ||
+		base64.StdEncoding.EncodeToString(st.Tail) != w.Tail {
+		return State{}, errors.New("hash state: tail is not canonical base64")
+	}
+	return st, st.Check()
+}

@@ -1,0 +1,253 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"quorate/quorum/statement"
+)
+
+// loader turns the file into a policy and collects what is wrong with it.
+type loader struct {
+	f        file
+	p        *Policy
+	problems []error
+
+	names  map[string]string // folded name of operator, group, builder -> what it is
+	keys   map[string]string // key text -> builder
+	groups map[string]*fileGroup
+	ops    map[string]bool
+	parent map[string]string // member -> group it is in
+}
+
+func (l *loader) bad(format string, args ...any) {
+	l.problems = append(l.problems, fmt.Errorf(format, args...))
+}
+
+func (l *loader) run() {
+	l.names, l.keys, l.parent = map[string]string{}, map[string]string{}, map[string]string{}
+	l.groups, l.ops = map[string]*fileGroup{}, map[string]bool{}
+	if l.f.Version == 0 {
+		l.bad("version is missing or 0")
+	}
+	if l.f.Expires.IsZero() {
+		l.bad("expires is missing")
+	}
+	for _, o := range l.f.Operators {
+		l.operator(o)
+	}
+	for i := range l.f.Groups {
+		l.group(&l.f.Groups[i])
+	}
+	if len(l.problems) > 0 {
+		return // what follows would only repeat them
+	}
+	l.checkMembers()
+	l.checkCycles()
+	if len(l.problems) > 0 {
+		return
+	}
+	if len(l.f.Channels) == 0 {
+		l.bad("there is no channel")
+	}
+	for _, c := range l.f.Channels {
+		l.channel(c)
+	}
+}
+
+// claim takes a name. Names that differ in case only are one name: people would
+// read them as one.
+func (l *loader) claim(kind, name string) bool {
+	if !statement.ValidName(name) {
+		l.bad("%s %q: a name is 1 to 64 of A-Z a-z 0-9 _ - and begins with a letter or digit", kind, name)
+		return false
+	}
+	// Operators and groups share one space, because members name either.
+	space := kind
+	if kind == "group" || kind == "operator" {
+		space = "member"
+	}
+	key := space + " " + strings.ToLower(name)
+	if was, taken := l.names[key]; taken {
+		l.bad("%s %q: the name is taken by %s", kind, name, was)
+		return false
+	}
+	l.names[key] = kind + " " + fmt.Sprintf("%q", name)
+	return true
+}
+
+func (l *loader) operator(o fileOperator) {
+	if !l.claim("operator", o.Name) {
+		return
+	}
+	op := &Operator{Name: o.Name}
+	l.ops[o.Name] = true
+	l.p.Operators = append(l.p.Operators, op)
+	if len(o.Builders) == 0 {
+		l.bad("operator %q has no builder", o.Name)
+	}
+	for _, b := range o.Builders {
+		if !l.claim("builder", b.Name) {
+			continue
+		}
+		builder := &Builder{Name: b.Name, Operator: o.Name, Platform: b.Platform}
+		for _, k := range append([]fileKey{b.fileKey}, b.Rotated...) {
+			l.key(builder, k)
+		}
+		op.Builders = append(op.Builders, builder)
+		l.p.builders[b.Name] = builder
+	}
+}
+
+func (l *loader) key(b *Builder, k fileKey) {
+	pub, err := statement.ParsePublicKey(k.Key)
+	if err != nil {
+		l.bad("builder %q: key: %w", b.Name, err)
+		return
+	}
+	if other, twice := l.keys[pub.String()]; twice {
+		// One key under two names would be two votes of one person.
+		l.bad("builder %q: its key is also the key of builder %q", b.Name, other)
+		return
+	}
+	l.keys[pub.String()] = b.Name
+	if !k.NotAfter.IsZero() && !k.NotBefore.Before(k.NotAfter) {
+		l.bad("builder %q: not_after is not later than not_before", b.Name)
+	}
+	b.Keys = append(b.Keys, Key{pub, k.NotBefore, k.NotAfter, k.Revoked})
+}
+
+func (l *loader) group(g *fileGroup) {
+	if !l.claim("group", g.Name) {
+		return
+	}
+	l.groups[g.Name] = g
+	if len(g.Members) == 0 {
+		l.bad("group %q has no members", g.Name)
+		return
+	}
+	n, err := toCount(g.Need, len(g.Members))
+	if err != nil {
+		l.bad("group %q: %w", g.Name, err)
+		return
+	}
+	if n > len(g.Members) {
+		l.bad("group %q needs %d of %d members", g.Name, n, len(g.Members))
+	}
+	g.Need = n
+}
+
+// checkMembers makes the groups a forest: every member is known and has one place.
+func (l *loader) checkMembers() {
+	for i := range l.f.Groups {
+		g := &l.f.Groups[i]
+		for _, m := range g.Members {
+			if !l.ops[m] && l.groups[m] == nil {
+				l.bad("group %q: member %q is neither an operator nor a group", g.Name, m)
+				continue
+			}
+			if other, twice := l.parent[m]; twice {
+				l.bad("group %q: member %q is already a member of group %q", g.Name, m, other)
+				continue
+			}
+			l.parent[m] = g.Name
+		}
+	}
+}
+
+// checkCycles walks from each group to the top. A member has one parent at most,
+// so a walk that is longer than there are groups goes round.
+func (l *loader) checkCycles() {
+	for i := range l.f.Groups {
+		at := l.f.Groups[i].Name
+		for steps := 0; at != ""; steps++ {
+			if steps > len(l.f.Groups) {
+				l.bad("group %q contains itself", l.f.Groups[i].Name)
+				break
+			}
+			at = l.parent[at]
+		}
+	}
+}
+
+func (l *loader) channel(f fileChannel) {
+	if !l.claim("channel", f.Name) {
+		return
+	}
+	c := &Channel{Name: f.Name, Targets: f.Targets, Dissent: f.Dissent, Sign: f.Sign}
+	if len(f.Targets) == 0 {
+		l.bad("channel %q has no targets", f.Name)
+	}
+	for _, t := range f.Targets {
+		if !strings.HasPrefix(t, "pkg:") && t != "*" {
+			l.bad("channel %q: target pattern %q does not begin with pkg:", f.Name, t)
+		}
+	}
+	if c.Dissent == "" {
+		c.Dissent = DissentHold
+	}
+	if c.Dissent != DissentHold && c.Dissent != DissentReport {
+		l.bad("channel %q: dissent %q is neither \"hold\" nor \"report\"", f.Name, f.Dissent)
+	}
+	l.settle(c, f.Settle)
+	l.outputs(c)
+	l.quorum(c, f)
+	l.p.Channels = append(l.p.Channels, c)
+	l.p.channels[c.Name] = c
+}
+
+func (l *loader) settle(c *Channel, text string) {
+	if text == "" {
+		return
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		l.bad("channel %q: settle %q is not a duration such as \"10m\"", c.Name, text)
+	}
+	c.Settle = d
+}
+
+func (l *loader) outputs(c *Channel) {
+	if len(c.Sign) == 0 {
+		l.bad("channel %q has no outputs: sign is missing or empty", c.Name)
+	}
+	seen := map[Output]bool{}
+	for _, o := range c.Sign {
+		if _, known := needsSHA512[o.Format]; !known {
+			l.bad("channel %q: format %q is not known; known is %q", c.Name, o.Format, OpenPGP)
+		}
+		if !statement.ValidName(o.Key) {
+			l.bad("channel %q: key %q is not a name", c.Name, o.Key)
+		}
+		if seen[o] {
+			l.bad("channel %q: output %s with key %q stands twice", c.Name, o.Format, o.Key)
+		}
+		seen[o] = true
+	}
+}
+
+func (l *loader) quorum(c *Channel, f fileChannel) {
+	if !l.ops[f.Quorum] && l.groups[f.Quorum] == nil {
+		l.bad("channel %q: quorum %q is neither a group nor an operator", f.Name, f.Quorum)
+		return
+	}
+	c.Rule = l.rule(c, f.Quorum)
+	if c.Rule.CanSplit() && !f.AllowSplit {
+		l.bad("channel %q: two different digests could both pass quorum %q (two sets of operators without a common member); "+
+			"raise need, or write allow_split = true", f.Name, f.Quorum)
+	}
+}
+
+func (l *loader) rule(c *Channel, name string) *Rule {
+	g := l.groups[name]
+	if g == nil {
+		c.Roster = append(c.Roster, name)
+		return &Rule{Name: name, index: len(c.Roster) - 1}
+	}
+	r := &Rule{Name: name, Need: g.Need.(int)}
+	for _, m := range g.Members {
+		r.Members = append(r.Members, l.rule(c, m))
+	}
+	return r
+}

@@ -1,0 +1,277 @@
+// Package policy says whose builds count: operators with their builders' keys,
+// groups of operators with a threshold, and channels that name a group as their
+// quorum and the signatures that follow from it.
+//
+// Guarantees: [Load] refuses a policy whose meaning could surprise: a key or a
+// name that stands twice, a member of two groups, a cycle, a threshold that
+// cannot be met, an unknown key in the file, an expiry in the past, and a quorum
+// that two different digests could both pass. Counts are integers over a fixed
+// roster, never percentages. Not guaranteed: that the operators really are
+// independent of each other; only people can know that.
+package policy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"quorate/quorum/statement"
+)
+
+// MaxSize bounds a policy file, in bytes.
+const MaxSize = 4 << 20
+
+// Policy is a loaded policy file. It is immutable after [Load].
+type Policy struct {
+	Version   uint64
+	Expires   time.Time
+	Operators []*Operator
+	Channels  []*Channel
+	Digest    statement.SHA256 // of the file's bytes
+
+	builders map[string]*Builder
+	channels map[string]*Channel
+}
+
+// Operator is a person or an organisation: the unit that has one vote.
+type Operator struct {
+	Name     string
+	Builders []*Builder
+}
+
+// Builder is one machine or service of an operator.
+type Builder struct {
+	Name     string
+	Operator string
+	Platform string // for people, such as "linux/amd64"
+	Keys     []Key  // the current key first, then rotated ones
+}
+
+// Key is a statement key with the time in which it may be used.
+type Key struct {
+	Public    statement.PublicKey
+	NotBefore time.Time // zero: no limit
+	NotAfter  time.Time // zero: no limit
+	Revoked   time.Time // zero: not revoked
+}
+
+// Dissent says what one differing operator does to an artifact that has its quorum.
+type Dissent string
+
+// The dissent rules.
+const (
+	DissentHold   Dissent = "hold"   // no signature while any operator of the quorum differs
+	DissentReport Dissent = "report" // sign, and show who differs
+)
+
+// Format is a signature format.
+type Format string
+
+// OpenPGP is a detached OpenPGP v4 signature over a binary document (RFC 9580,
+// section 5.2.1.1), made from the SHA-512 state of the file.
+const OpenPGP Format = "openpgp"
+
+// needsSHA512 lists the known formats, and whether one needs the voted SHA-512
+// state beside the SHA-256 digest.
+var needsSHA512 = map[Format]bool{OpenPGP: true}
+
+// Output is one signature that a channel asks for.
+type Output struct {
+	Format Format `json:"format" toml:"format"`
+	Key    string `json:"key" toml:"key"` // label of the key in the signer's token
+}
+
+// Channel is a policy namespace: which targets, whose quorum, what is signed.
+type Channel struct {
+	Name    string
+	Targets []string      // patterns; "*" stands for any run of characters
+	Rule    *Rule         // the quorum
+	Roster  []string      // the operators in Rule, in the order of their index
+	Settle  time.Duration // wait this long after agreement for dissent
+	Dissent Dissent
+	Sign    []Output
+}
+
+// NeedsSHA512 reports whether an output of the channel is made from SHA-512.
+func (c *Channel) NeedsSHA512() bool {
+	for _, o := range c.Sign {
+		if needsSHA512[o.Format] {
+			return true
+		}
+	}
+	return false
+}
+
+// Matches reports whether the channel is for the target.
+func (c *Channel) Matches(target string) bool {
+	for _, pattern := range c.Targets {
+		if match(pattern, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// Index returns the operator's place in the roster, or -1.
+func (c *Channel) Index(operator string) int {
+	for i, name := range c.Roster {
+		if name == operator {
+			return i
+		}
+	}
+	return -1
+}
+
+// Channel returns the channel of that name, or nil.
+func (p *Policy) Channel(name string) *Channel { return p.channels[name] }
+
+// Builder returns the builder of that name, or nil.
+func (p *Policy) Builder(name string) *Builder { return p.builders[name] }
+
+// Channels reports the names of the channels in whose quorum the builder's
+// operator is.
+func (p *Policy) ChannelsOf(b *Builder) []string {
+	var names []string
+	for _, c := range p.Channels {
+		if c.Index(b.Operator) >= 0 {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// Expired reports whether the policy may no longer be used at the time.
+func (p *Policy) Expired(at time.Time) bool { return !at.Before(p.Expires) }
+
+// ErrExpired is returned by [Load] for a policy that is past its expiry.
+var ErrExpired = errors.New("policy has expired")
+
+// The file, as it is written. It is the reference of the policy's keys.
+type (
+	file struct {
+		Version   uint64         `toml:"version"`  // raised by one with every change
+		Expires   time.Time      `toml:"expires"`  // RFC 3339; nothing is signed from then on
+		Operators []fileOperator `toml:"operator"` // who has a vote
+		Groups    []fileGroup    `toml:"group"`    // thresholds over operators and other groups
+		Channels  []fileChannel  `toml:"channel"`  // what is signed, and on whose word
+	}
+	fileOperator struct {
+		Name     string        `toml:"name"`
+		Builders []fileBuilder `toml:"builder"`
+	}
+	fileBuilder struct {
+		Name     string `toml:"name"`
+		Platform string `toml:"platform"`
+		fileKey
+		Rotated []fileKey `toml:"rotated"` // keys it had before
+	}
+	fileKey struct {
+		Key       string    `toml:"key"`        // ed25519:BASE64 or ecdsa-p256:BASE64
+		NotBefore time.Time `toml:"not_before"` // statements finished earlier do not count
+		NotAfter  time.Time `toml:"not_after"`  // statements finished later do not count
+		Revoked   time.Time `toml:"revoked"`    // from then on nothing by this key counts, whatever its date
+	}
+	fileGroup struct {
+		Name    string   `toml:"name"`
+		Need    any      `toml:"need"` // a count, "all" or "any"
+		Members []string `toml:"members"`
+	}
+	fileChannel struct {
+		Name       string   `toml:"name"`
+		Targets    []string `toml:"targets"`
+		Quorum     string   `toml:"quorum"`      // a group, or one operator
+		Settle     string   `toml:"settle"`      // such as "10m"; empty: sign at once
+		Dissent    Dissent  `toml:"dissent"`     // "hold" (default) or "report"
+		AllowSplit bool     `toml:"allow_split"` // accept a quorum that two digests could pass
+		Sign       []Output `toml:"sign"`
+	}
+)
+
+// Load reads a policy file and checks it as of the time. The error names every
+// problem found, one a line.
+func Load(data []byte, at time.Time) (*Policy, error) {
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("policy: %d bytes, at most %d", len(data), MaxSize)
+	}
+	var f file
+	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return nil, fmt.Errorf("policy: %w", explain(err))
+	}
+	l := loader{f: f, p: &Policy{Version: f.Version, Expires: f.Expires.UTC(), Digest: sha256.Sum256(data),
+		builders: map[string]*Builder{}, channels: map[string]*Channel{}}}
+	l.run()
+	if len(l.problems) > 0 {
+		return nil, fmt.Errorf("policy: %w", errors.Join(l.problems...))
+	}
+	if l.p.Expired(at) {
+		return nil, fmt.Errorf("%w on %s; hint: raise version and expires, and give the new file to coordinator and signer",
+			ErrExpired, l.p.Expires.Format(time.RFC3339))
+	}
+	return l.p, nil
+}
+
+// explain adds the offending line to an error of the TOML decoder.
+func explain(err error) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		return fmt.Errorf("unknown key:\n%s", strict.String())
+	}
+	var dec *toml.DecodeError
+	if errors.As(err, &dec) {
+		return fmt.Errorf("%w:\n%s", err, dec.String())
+	}
+	return err
+}
+
+// match compares with a pattern in which "*" stands for any run of characters,
+// slashes included; every other character, "?" too, stands for itself.
+func match(pattern, s string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == s
+	}
+	if !strings.HasPrefix(s, head) {
+		return false
+	}
+	s = s[len(head):]
+	for {
+		middle, more, star := strings.Cut(rest, "*")
+		if !star {
+			return strings.HasSuffix(s, middle)
+		}
+		i := strings.Index(s, middle)
+		if i < 0 {
+			return false
+		}
+		s, rest = s[i+len(middle):], more
+	}
+}
+
+// toCount turns "all", "any" or an integer into a count of members.
+func toCount(need any, members int) (int, error) {
+	switch n := need.(type) {
+	case nil:
+		return 0, errors.New("need is missing: a count, \"all\" or \"any\"")
+	case string:
+		if n == "all" {
+			return members, nil
+		}
+		if n == "any" {
+			return 1, nil
+		}
+		return 0, fmt.Errorf("need %q is neither a count nor \"all\" nor \"any\"", n)
+	case int64:
+		if n < 1 || n > math.MaxInt32 {
+			return 0, fmt.Errorf("need %d is less than one or too large", n)
+		}
+		return int(n), nil
+	}
+	return 0, fmt.Errorf("need %v is neither a count nor \"all\" nor \"any\"", need)
+}

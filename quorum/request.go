@@ -1,0 +1,431 @@
+package quorum
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"quorate/quorum/hashstate"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
+)
+
+// Limits of a sign request and of an answer, in bytes of their JSON.
+const (
+	MaxRequest  = 8 << 20 // room for the evidence of some dozen operators
+	MaxAnswer   = 1 << 20
+	MaxEvidence = 256 // statements
+)
+
+// Version is the version of requests and answers.
+const Version = 1
+
+// KindDSSE is evidence in the form of package statement.
+const KindDSSE = "dsse"
+
+// StateSHA512 is the name under which a request carries the file's SHA-512 state.
+const StateSHA512 = "file:sha512-state"
+
+// Digests identify a file.
+type Digests struct {
+	SHA256 statement.SHA256 `json:"sha256"`
+	SHA512 statement.SHA512 `json:"sha512"`
+}
+
+// PolicyRef names the policy that was decided by.
+type PolicyRef struct {
+	Version uint64           `json:"version"`
+	Digest  statement.SHA256 `json:"digest"` // of the policy file's bytes
+}
+
+// Evidence is one statement as it was received.
+type Evidence struct {
+	Kind string `json:"kind"`
+	Raw  []byte `json:"raw"`
+}
+
+// Request asks a signer for signatures over one artifact.
+type Request struct {
+	Version   int                       `json:"version"`
+	ID        statement.SHA256          `json:"id"`
+	Channel   string                    `json:"channel"`
+	Target    string                    `json:"target"`
+	Stage     string                    `json:"stage"`
+	Artifact  string                    `json:"artifact"`
+	Digest    Digests                   `json:"digest"`
+	Signables map[string]jsontext.Value `json:"signables"`
+	Outputs   []policy.Output           `json:"outputs"`
+	Policy    PolicyRef                 `json:"policy"`
+	Evidence  []Evidence                `json:"evidence"`
+}
+
+// Case returns what the request is about.
+func (r *Request) Case() statement.Case {
+	return statement.Case{Channel: r.Channel, Target: r.Target, Stage: r.Stage}
+}
+
+// ComputeID hashes what is to be signed: version, channel, target, stage,
+// artifact, digests, states and outputs, each behind its length in eight bytes.
+// Policy and evidence stay out, so that one more vote is not another request.
+func (r *Request) ComputeID() statement.SHA256 {
+	h := sha256.New()
+	put := func(b []byte) {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
+		h.Write(b)
+	}
+	put([]byte(fmt.Sprintf("quorate-request-v%d", r.Version)))
+	for _, s := range []string{r.Channel, r.Target, r.Stage, r.Artifact} {
+		put([]byte(s))
+	}
+	put(r.Digest.SHA256[:])
+	put(r.Digest.SHA512[:])
+	names := make([]string, 0, len(r.Signables))
+	for name := range r.Signables {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		put([]byte(name))
+		put(r.Signables[name])
+	}
+	for _, o := range r.Outputs {
+		put([]byte(o.Format))
+		put([]byte(o.Key))
+	}
+	return statement.SHA256(h.Sum(nil))
+}
+
+// NewRequest makes the request for an agreed artifact. The statements are those
+// that count, one an operator, in the order of the record.
+func NewRequest(p *policy.Policy, c statement.Case, v *Verdict, outputs []policy.Output, stmts []*statement.Statement) (*Request, error) {
+	r := &Request{Version: Version, Channel: c.Channel, Target: c.Target, Stage: c.Stage, Artifact: v.Artifact,
+		Digest: Digests{v.SHA256, v.SHA512}, Signables: map[string]jsontext.Value{}, Outputs: outputs,
+		Policy: PolicyRef{p.Version, p.Digest}}
+	for _, s := range stmts {
+		r.Evidence = append(r.Evidence, Evidence{KindDSSE, s.Raw()})
+		for i := range s.Artifacts {
+			a := &s.Artifacts[i]
+			if a.Name != v.Artifact || a.SHA256 != v.SHA256 || a.SHA512 != v.SHA512 {
+				continue
+			}
+			value, err := json.Marshal(a.State512)
+			if err != nil {
+				return nil, fmt.Errorf("make request: %w", err)
+			}
+			r.Signables[StateSHA512] = value
+		}
+	}
+	if len(r.Signables) == 0 {
+		return nil, fmt.Errorf("make request: no statement carries the agreed digest of %q", v.Artifact)
+	}
+	r.ID = r.ComputeID()
+	return r, nil
+}
+
+// ParseRequest reads a request. It is strict: an unknown field could change what
+// a later version means by it.
+func ParseRequest(data []byte) (*Request, *Refusal) {
+	if len(data) > MaxRequest {
+		return nil, &Refusal{Code: RefuseTooLarge, Message: fmt.Sprintf("request has %d bytes, at most %d", len(data), MaxRequest)}
+	}
+	r := new(Request)
+	if err := json.Unmarshal(data, r, json.RejectUnknownMembers(true)); err != nil {
+		return nil, &Refusal{Code: RefuseBadRequest, Message: fmt.Sprintf("request: %v", err)}
+	}
+	if err := r.compact(); err != nil {
+		return nil, &Refusal{Code: RefuseBadRequest, Message: err.Error()}
+	}
+	return r, nil
+}
+
+// compact takes white space out of the states, which the id covers as bytes.
+func (r *Request) compact() error {
+	for name, value := range r.Signables {
+		if err := value.Compact(); err != nil {
+			return fmt.Errorf("request: signables: %w", err)
+		}
+		r.Signables[name] = value
+	}
+	return nil
+}
+
+// RefusalCode is a stable word for why a signer refuses.
+type RefusalCode string
+
+// Why a signer refuses.
+const (
+	RefuseBadRequest     RefusalCode = "bad-request"
+	RefuseTooLarge       RefusalCode = "too-large"
+	RefusePolicyMismatch RefusalCode = "policy-mismatch"
+	RefusePolicyExpired  RefusalCode = "policy-expired"
+	RefuseEvidence       RefusalCode = "evidence-invalid"
+	RefuseQuorum         RefusalCode = "quorum-not-met"
+	RefuseHeld           RefusalCode = "held"
+	RefuseState          RefusalCode = "state-digest-mismatch"
+	RefuseOtherDigest    RefusalCode = "already-signed-other-digest"
+	RefuseUnknownKey     RefusalCode = "unknown-key"
+	RefuseFormat         RefusalCode = "format-not-allowed"
+	RefuseToken          RefusalCode = "token-unavailable"
+	RefuseSignatureCheck RefusalCode = "signature-check-failed"
+	RefuseLedger         RefusalCode = "ledger-unavailable"
+)
+
+// Refusal is a signer's no. Retryable means that the same request may succeed
+// later without a person changing the evidence.
+type Refusal struct {
+	Code      RefusalCode `json:"code"`
+	Message   string      `json:"message"`
+	Retryable bool        `json:"retryable"`
+}
+
+func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Message }
+
+func refuseRequest(c RefusalCode, format string, args ...any) *Refusal {
+	return &Refusal{Code: c, Message: fmt.Sprintf(format, args...)}
+}
+
+// Answer is what a signer publishes for a request: signatures or a refusal.
+type Answer struct {
+	Version  int              `json:"version"`
+	ID       statement.SHA256 `json:"id"`
+	Channel  string           `json:"channel"`
+	Target   string           `json:"target"`
+	Stage    string           `json:"stage"`
+	Artifact string           `json:"artifact"`
+	Digest   Digests          `json:"digest"`
+	Policy   PolicyRef        `json:"policy"`
+	Evidence statement.SHA256 `json:"evidence,omitzero"` // SHA-256 of the evidence set
+	// Statements names the evidence, so that everybody who has the record can
+	// put together what the signer saw.
+	Statements []statement.SHA256 `json:"statements,omitempty"`
+	Signatures []SignedOutput     `json:"signatures,omitempty"`
+	Refusal    *Refusal           `json:"refusal,omitzero"`
+}
+
+// SignedOutput is one signature.
+type SignedOutput struct {
+	policy.Output
+	Fingerprint string    `json:"fingerprint"` // of the key's certificate
+	Signature   []byte    `json:"signature"`
+	SignedAt    time.Time `json:"signedAt"`
+}
+
+// ParseAnswer reads an answer from the record.
+func ParseAnswer(data []byte) (*Answer, error) {
+	if len(data) > MaxAnswer {
+		return nil, fmt.Errorf("answer: %d bytes, at most %d", len(data), MaxAnswer)
+	}
+	a := new(Answer)
+	if err := json.Unmarshal(data, a, json.RejectUnknownMembers(true)); err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	switch {
+	case a.Version != Version:
+		return nil, fmt.Errorf("answer: version %d, want %d", a.Version, Version)
+	case (a.Refusal == nil) == (len(a.Signatures) == 0):
+		return nil, fmt.Errorf("answer: want either signatures or a refusal")
+	}
+	return a, nil
+}
+
+// Bundle is what stands beside a signed file so that anyone can check offline why
+// it was signed: the policy file, the request with the statements as they were
+// received, and the signer's answer.
+type Bundle struct {
+	Version int      `json:"version"`
+	Policy  []byte   `json:"policy"` // the file that the request names
+	Request *Request `json:"request"`
+	Answer  *Answer  `json:"answer"`
+}
+
+// MaxBundle bounds an evidence file, in bytes.
+const MaxBundle = 2*MaxRequest + 2*policy.MaxSize
+
+// ParseBundle reads an evidence file. What it holds still has to be checked.
+func ParseBundle(data []byte) (*Bundle, error) {
+	if len(data) > MaxBundle {
+		return nil, fmt.Errorf("evidence file: %d bytes, at most %d", len(data), MaxBundle)
+	}
+	b := new(Bundle)
+	if err := json.Unmarshal(data, b, json.RejectUnknownMembers(true)); err != nil {
+		return nil, fmt.Errorf("evidence file: %w", err)
+	}
+	switch {
+	case b.Version != Version:
+		return nil, fmt.Errorf("evidence file: version %d, want %d", b.Version, Version)
+	case b.Request == nil || b.Answer == nil:
+		return nil, fmt.Errorf("evidence file: request or answer is missing")
+	}
+	return b, b.Request.compact()
+}
+
+// EvidenceDigest is the SHA-256 of a set of statements: of their ids, sorted and
+// joined. Order and repetition do not change it.
+func EvidenceDigest(evidence []Evidence) statement.SHA256 {
+	ids := make([]statement.SHA256, len(evidence))
+	for i, e := range evidence {
+		ids[i] = statement.ID(e.Raw)
+	}
+	slices.SortFunc(ids, func(a, b statement.SHA256) int { return bytes.Compare(a[:], b[:]) })
+	h := sha256.New()
+	for _, id := range slices.Compact(ids) {
+		h.Write(id[:])
+	}
+	return statement.SHA256(h.Sum(nil))
+}
+
+// Approval is the proof that [Check] said yes. It can only be made there, so a
+// function that asks for one cannot be called without the check.
+type Approval struct {
+	request  *Request
+	verdict  Verdict
+	state    hashstate.State
+	evidence statement.SHA256
+}
+
+// Request returns what was approved.
+func (a *Approval) Request() *Request { return a.request }
+
+// Verdict returns the decision, for the record of why it was signed.
+func (a *Approval) Verdict() Verdict { return a.verdict }
+
+// State returns the SHA-512 state of the file. It finalises to the agreed digest.
+func (a *Approval) State() hashstate.State { return a.state }
+
+// EvidenceDigest returns the digest of the evidence set.
+func (a *Approval) EvidenceDigest() statement.SHA256 { return a.evidence }
+
+// Check is the gate in front of the key: it believes nothing in the request,
+// verifies each statement against its own policy and decides again. Decisions of
+// any other process play no part.
+func Check(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
+	if r.Policy.Version != p.Version || r.Policy.Digest != p.Digest {
+		// Retryable: the two files are replaced one after the other.
+		return nil, &Refusal{RefusePolicyMismatch, fmt.Sprintf("request was decided by policy version %d (sha256 %s), the signer has version %d (sha256 %s)",
+			r.Policy.Version, r.Policy.Digest, p.Version, p.Digest), true}
+	}
+	return Recheck(p, r, at)
+}
+
+// Recheck is [Check] under a policy that need not be the one the request names:
+// for somebody who holds an old request and asks whether it would pass by their
+// own policy, as of the time of the signature.
+func Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
+	ch := p.Channel(r.Channel)
+	switch {
+	case r.Version != Version:
+		return nil, refuseRequest(RefuseBadRequest, "request: version %d, want %d", r.Version, Version)
+	case r.ID != r.ComputeID():
+		return nil, refuseRequest(RefuseBadRequest, "request: id is not the hash of what is asked")
+	case p.Expired(at):
+		return nil, &Refusal{RefusePolicyExpired, "policy expired on " + p.Expires.Format(time.RFC3339), true}
+	case ch == nil:
+		return nil, refuseRequest(RefuseBadRequest, "request: the policy has no channel %q", r.Channel)
+	}
+	if ref := checkOutputs(ch, r); ref != nil {
+		return nil, ref
+	}
+	v, ref := checkEvidence(p, ch, r, at)
+	if ref != nil {
+		return nil, ref
+	}
+	st, ref := checkState(r)
+	if ref != nil {
+		return nil, ref
+	}
+	return &Approval{r, v, st, EvidenceDigest(r.Evidence)}, nil
+}
+
+func checkOutputs(ch *policy.Channel, r *Request) *Refusal {
+	if len(r.Outputs) == 0 {
+		return refuseRequest(RefuseBadRequest, "request: outputs is empty")
+	}
+	for i, o := range r.Outputs {
+		if !slices.Contains(ch.Sign, o) {
+			return refuseRequest(RefuseFormat, "channel %q does not sign %s with key %q", ch.Name, o.Format, o.Key)
+		}
+		if slices.Contains(r.Outputs[:i], o) {
+			return refuseRequest(RefuseBadRequest, "request: output %s with key %q stands twice", o.Format, o.Key)
+		}
+	}
+	return nil
+}
+
+// checkEvidence verifies the statements and decides.
+func checkEvidence(p *policy.Policy, ch *policy.Channel, r *Request, at time.Time) (Verdict, *Refusal) {
+	if len(r.Evidence) > MaxEvidence {
+		return Verdict{}, refuseRequest(RefuseTooLarge, "request: %d statements, at most %d", len(r.Evidence), MaxEvidence)
+	}
+	obs := make([]Observation, 0, len(r.Evidence))
+	voted := map[string]bool{}
+	for i, e := range r.Evidence {
+		o, err := admitEvidence(p, r, e, at)
+		if err != nil {
+			return Verdict{}, refuseRequest(RefuseEvidence, "evidence[%d]: %v", i, err)
+		}
+		if voted[o.Operator] {
+			return Verdict{}, refuseRequest(RefuseEvidence, "evidence[%d]: operator %q stands in it twice", i, o.Operator)
+		}
+		voted[o.Operator] = true
+		// The signer does not know when the record took a statement in; the
+		// settle time is the coordinator's to keep.
+		o.Received, o.Seq = time.Time{}, uint64(i)+1
+		obs = append(obs, o)
+	}
+	for _, v := range Decide(ch, obs, nil, at) {
+		if v.Artifact == r.Artifact {
+			return v, judgeRequest(ch, r, v)
+		}
+	}
+	return Verdict{}, refuseRequest(RefuseQuorum, "no statement votes on %q", r.Artifact)
+}
+
+func admitEvidence(p *policy.Policy, r *Request, e Evidence, at time.Time) (Observation, error) {
+	if e.Kind != KindDSSE {
+		return Observation{}, fmt.Errorf("kind %q is not known", e.Kind)
+	}
+	s, err := statement.Parse(e.Raw)
+	if err != nil {
+		return Observation{}, err
+	}
+	if s.Case != r.Case() {
+		return Observation{}, fmt.Errorf("statement %s is about another channel, target or stage", s.ID())
+	}
+	return Admit(p, s, at)
+}
+
+func judgeRequest(ch *policy.Channel, r *Request, v Verdict) *Refusal {
+	switch {
+	case v.State == Held:
+		return refuseRequest(RefuseHeld, "an operator of the quorum differs on %q, and channel %q holds on dissent", r.Artifact, ch.Name)
+	case v.State != Agreed:
+		return refuseRequest(RefuseQuorum, "%q is %s (%s) by the evidence in the request", r.Artifact, v.State, v.Reason)
+	case v.SHA256 != r.Digest.SHA256 || v.SHA512 != r.Digest.SHA512:
+		return refuseRequest(RefuseQuorum, "the evidence agrees on another digest than the request asks for")
+	}
+	return nil
+}
+
+// checkState finalises a clone of the state and compares. A signature made from
+// a state is good for exactly the file whose digest the state gives.
+func checkState(r *Request) (hashstate.State, *Refusal) {
+	value, ok := r.Signables[StateSHA512]
+	if !ok || len(r.Signables) != 1 {
+		return hashstate.State{}, refuseRequest(RefuseBadRequest, "request: signables must be exactly %q", StateSHA512)
+	}
+	st, err := hashstate.Decode(hashstate.SHA512, value)
+	if err != nil {
+		return st, refuseRequest(RefuseState, "%s: %v", StateSHA512, err)
+	}
+	sum, err := st.Sum()
+	if err != nil || !bytes.Equal(sum, r.Digest.SHA512[:]) {
+		return st, refuseRequest(RefuseState, "%s does not finalise to the requested digest", StateSHA512)
+	}
+	return st, nil
+}

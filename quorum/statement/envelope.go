@@ -1,0 +1,161 @@
+package statement
+
+import (
+	"crypto"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// envelope is a DSSE v1 envelope. Field types are lax (base64 in std or url
+// form, unknown fields) only where the DSSE spec says so.
+type envelope struct {
+	Payload     string         `json:"payload"`
+	PayloadType string         `json:"payloadType"`
+	Signatures  []envSignature `json:"signatures"`
+}
+
+type envSignature struct {
+	KeyID string `json:"keyid,omitzero"`
+	Sig   string `json:"sig"`
+}
+
+// PAE is DSSE's pre-authentication encoding (DSSE protocol, "Signature
+// definition"): what a signature covers.
+func PAE(payloadType string, payload []byte) []byte {
+	b := make([]byte, 0, len(payload)+len(payloadType)+32)
+	b = append(b, "DSSEv1 "...)
+	b = strconv.AppendInt(b, int64(len(payloadType)), 10)
+	b = append(b, ' ')
+	b = append(b, payloadType...)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, int64(len(payload)), 10)
+	b = append(b, ' ')
+	return append(b, payload...)
+}
+
+// Sign encodes the statement, signs it with an Ed25519 or ECDSA P-256 key and
+// returns it as [Parse] reads it back. The statement is checked by the same
+// rules as a received one, so nothing is signed that a receiver would refuse.
+func Sign(s *Statement, key crypto.Signer) (*Statement, error) {
+	pub, err := NewPublicKey(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	payload, err := encode(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode statement: %w", err)
+	}
+	pae := PAE(PayloadType, payload)
+	sig, err := signPAE(pae, key, pub)
+	if err != nil {
+		return nil, fmt.Errorf("sign statement: %w", err)
+	}
+	raw, err := json.Marshal(envelope{
+		Payload:     base64.StdEncoding.EncodeToString(payload),
+		PayloadType: PayloadType,
+		Signatures:  []envSignature{{KeyID: pub.Hint(), Sig: base64.StdEncoding.EncodeToString(sig)}},
+	}, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("encode envelope: %w", err)
+	}
+	signed, err := Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := signed.Verify(pub); err != nil {
+		return nil, err
+	}
+	return signed, nil
+}
+
+// signPAE passes no source of randomness: Ed25519 needs none, and ECDSA then
+// signs deterministically (RFC 6979), so that equal statements are equal bytes.
+func signPAE(pae []byte, key crypto.Signer, pub PublicKey) ([]byte, error) {
+	if pub.ed != nil {
+		return key.Sign(nil, pae, crypto.Hash(0))
+	}
+	sum := sha256.Sum256(pae)
+	return key.Sign(nil, sum[:], crypto.SHA256)
+}
+
+// openEnvelope takes the envelope apart without believing any of it.
+func openEnvelope(raw []byte) (payload, sig []byte, err error) {
+	if len(raw) > MaxEnvelope {
+		return nil, nil, refuse(CodeTooLarge, "", "%d bytes, at most %d", len(raw), MaxEnvelope)
+	}
+	var env envelope
+	if err := unmarshal(raw, &env); err != nil {
+		return nil, nil, err
+	}
+	if env.PayloadType != PayloadType {
+		return nil, nil, refuse(CodePayloadType, "payloadType", "%q, want %q", clip(env.PayloadType), PayloadType)
+	}
+	// One statement, one builder, one signature: a second one is either noise or
+	// an attempt to be counted twice.
+	if len(env.Signatures) != 1 {
+		return nil, nil, refuse(CodeBadEnvelope, "signatures", "%d signatures, want exactly 1", len(env.Signatures))
+	}
+	if payload, err = decodeBase64(env.Payload); err != nil {
+		return nil, nil, refuse(CodeBadEnvelope, "payload", "%v", err)
+	}
+	if sig, err = decodeBase64(env.Signatures[0].Sig); err != nil || len(sig) == 0 {
+		return nil, nil, refuse(CodeBadEnvelope, "signatures[0].sig", "not base64")
+	}
+	return payload, sig, nil
+}
+
+// decodeBase64 accepts the standard and the URL-safe alphabet (DSSE protocol:
+// "either standard or URL-safe encoding").
+func decodeBase64(s string) ([]byte, error) {
+	if b, err := base64.StdEncoding.Strict().DecodeString(s); err == nil {
+		return b, nil
+	}
+	if b, err := base64.URLEncoding.Strict().DecodeString(s); err == nil {
+		return b, nil
+	}
+	return nil, errors.New("not base64")
+}
+
+// unmarshal decodes strictly where strictness decides meaning: duplicate keys,
+// invalid UTF-8, names that differ in case only, and trailing bytes are errors.
+// Unknown fields are passed over, as in-toto asks of every consumer.
+func unmarshal(data []byte, into any) error {
+	err := json.Unmarshal(data, into)
+	if err == nil {
+		return nil
+	}
+	var sem *json.SemanticError
+	if errors.As(err, &sem) {
+		return refuse(CodeBadField, pointer(sem.JSONPointer), "cannot be a JSON %v", sem.JSONKind)
+	}
+	var syn *jsontext.SyntacticError
+	if errors.As(err, &syn) {
+		return refuse(CodeBadJSON, pointer(syn.JSONPointer), "%v at byte %d", syn.Err, syn.ByteOffset)
+	}
+	return refuse(CodeBadJSON, "", "%v", err)
+}
+
+func pointer(p jsontext.Pointer) string { return clip(string(p)) }
+
+// clip keeps a hostile string from filling a log line.
+func clip(s string) string {
+	if len(s) > 128 {
+		return s[:128] + "..."
+	}
+	return s
+}
+
+// Verify checks the signature with one key. A nil error means that the holder
+// of the key signed exactly [Statement.Raw]'s payload.
+func (s *Statement) Verify(key PublicKey) error {
+	if s.pae == nil || !key.verify(s.pae, s.sig) {
+		return refuse(CodeBadSignature, "signatures[0]", "does not verify with the key of builder %q", clip(s.Builder))
+	}
+	return nil
+}

@@ -1,0 +1,330 @@
+package statement
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"quorate/quorum/hashstate"
+)
+
+// The JSON of in-toto Statement v1 and SLSA provenance v1, as far as it is used.
+type (
+	jsonStatement struct {
+		Type          string         `json:"_type"`
+		PredicateType string         `json:"predicateType"`
+		Subject       []jsonSubject  `json:"subject"`
+		Predicate     jsontext.Value `json:"predicate"`
+	}
+	jsonSubject struct {
+		Name        string          `json:"name"`
+		Digest      jsonDigest      `json:"digest"`
+		Annotations jsonAnnotations `json:"annotations"`
+	}
+	jsonDigest struct {
+		SHA256 string `json:"sha256"`
+		SHA512 string `json:"sha512"`
+	}
+	jsonAnnotations struct {
+		Size      *uint64                   `json:"size"`
+		States    jsonStates                `json:"states"`
+		Signables map[string]jsontext.Value `json:"signables"`
+	}
+	jsonStates struct {
+		SHA256 jsontext.Value `json:"sha256"`
+		SHA512 jsontext.Value `json:"sha512"`
+	}
+	jsonPredicate struct {
+		Status          Status              `json:"status,omitzero"`
+		Reason          string              `json:"reason,omitzero"`
+		BuildDefinition jsonBuildDefinition `json:"buildDefinition"`
+		RunDetails      jsonRunDetails      `json:"runDetails"`
+	}
+	jsonBuildDefinition struct {
+		BuildType    string         `json:"buildType"`
+		External     jsonParameters `json:"externalParameters"`
+		Dependencies []Dependency   `json:"resolvedDependencies,omitempty"`
+	}
+	jsonParameters struct {
+		Channel string  `json:"channel"`
+		Target  string  `json:"target"`
+		Stage   string  `json:"stage"`
+		Source  *Source `json:"source,omitzero"`
+	}
+	jsonRunDetails struct {
+		Builder    jsonBuilder  `json:"builder"`
+		Metadata   jsonMetadata `json:"metadata"`
+		Byproducts []Byproduct  `json:"byproducts,omitempty"`
+	}
+	jsonBuilder struct {
+		ID      string            `json:"id"`
+		Version map[string]string `json:"version,omitempty"`
+	}
+	jsonMetadata struct {
+		InvocationID string `json:"invocationId,omitzero"`
+		StartedOn    string `json:"startedOn"`
+		FinishedOn   string `json:"finishedOn"`
+	}
+)
+
+// Parse reads an envelope as received. The error is always an [*Error]. The
+// result still has to be verified.
+func Parse(raw []byte) (*Statement, error) {
+	payload, sig, err := openEnvelope(raw)
+	if err != nil {
+		return nil, err
+	}
+	var js jsonStatement
+	if err := unmarshal(payload, &js); err != nil {
+		return nil, err
+	}
+	if js.Type != TypeStatement {
+		return nil, refuse(CodeStatementType, "_type", "%q, want %q", clip(js.Type), TypeStatement)
+	}
+	if js.PredicateType != PredicateProvenance && js.PredicateType != PredicateNoVote {
+		return nil, refuse(CodePredicateType, "predicateType", "%q is not known", clip(js.PredicateType))
+	}
+	s := &Statement{raw: raw, id: ID(raw), sig: sig, pae: PAE(PayloadType, payload)}
+	if err := s.readPredicate(js.Predicate, js.PredicateType == PredicateNoVote); err != nil {
+		return nil, err
+	}
+	return s, s.readSubjects(js.Subject)
+}
+
+func (s *Statement) readPredicate(value jsontext.Value, noVote bool) error {
+	var p jsonPredicate
+	if len(value) == 0 {
+		return refuse(CodeBadField, "predicate", "is missing")
+	}
+	if err := unmarshal(value, &p); err != nil {
+		return err
+	}
+	def, run := p.BuildDefinition, p.RunDetails
+	s.Case = Case{def.External.Channel, def.External.Target, def.External.Stage}
+	s.Source, s.Dependencies, s.Byproducts = def.External.Source, def.Dependencies, run.Byproducts
+	s.Invocation, s.Version = run.Metadata.InvocationID, run.Builder.Version["quorate"]
+	builder, isURN := strings.CutPrefix(run.Builder.ID, BuilderPrefix)
+	s.Builder = builder
+	if def.BuildType != BuildType {
+		return refuse(CodeBadField, "predicate.buildDefinition.buildType", "%q, want %q", clip(def.BuildType), BuildType)
+	}
+	if !isURN || !ValidName(builder) {
+		return refuse(CodeBadField, "predicate.runDetails.builder.id", "%q is not %sNAME", clip(run.Builder.ID), BuilderPrefix)
+	}
+	if err := s.Case.check("predicate.buildDefinition.externalParameters."); err != nil {
+		return err
+	}
+	if s.Source != nil && (len(s.Source.URI) > maxSourceURI || !printable(s.Source.URI)) {
+		return refuse(CodeBadField, "predicate.buildDefinition.externalParameters.source.uri", "too long or not printable")
+	}
+	if err := s.readTimes(run.Metadata); err != nil {
+		return err
+	}
+	return s.readStatus(p, noVote)
+}
+
+func (s *Statement) readTimes(m jsonMetadata) (err error) {
+	if s.Started, err = time.Parse(time.RFC3339, m.StartedOn); err != nil {
+		return refuse(CodeBadField, "predicate.runDetails.metadata.startedOn", "not an RFC 3339 time")
+	}
+	if s.Finished, err = time.Parse(time.RFC3339, m.FinishedOn); err != nil {
+		return refuse(CodeBadField, "predicate.runDetails.metadata.finishedOn", "not an RFC 3339 time")
+	}
+	s.Started, s.Finished = s.Started.UTC(), s.Finished.UTC()
+	if s.Finished.Before(s.Started) {
+		return refuse(CodeBadField, "predicate.runDetails.metadata.finishedOn", "is before startedOn")
+	}
+	return nil
+}
+
+func (s *Statement) readStatus(p jsonPredicate, noVote bool) error {
+	s.Status, s.Reason = p.Status, p.Reason
+	switch {
+	case !noVote && (p.Status != "" || p.Reason != ""):
+		return refuse(CodeBadField, "predicate.status", "does not belong in a vote")
+	case noVote && !p.Status.valid():
+		return refuse(CodeBadField, "predicate.status", "%q is not known", clip(string(p.Status)))
+	case len(p.Reason) > MaxReason:
+		return refuse(CodeBadField, "predicate.reason", "%d bytes, at most %d", len(p.Reason), MaxReason)
+	}
+	return nil
+}
+
+func (s *Statement) readSubjects(subjects []jsonSubject) error {
+	switch {
+	case !s.IsVote() && len(subjects) > 0:
+		return refuse(CodeBadField, "subject", "a statement without a vote names no artifacts")
+	case s.IsVote() && len(subjects) == 0:
+		return refuse(CodeBadField, "subject", "is empty")
+	case len(subjects) > MaxSubjects:
+		return refuse(CodeTooLarge, "subject", "%d subjects, at most %d", len(subjects), MaxSubjects)
+	}
+	seen := make(map[string]struct{}, len(subjects))
+	s.Artifacts = make([]Artifact, len(subjects))
+	for i, js := range subjects {
+		if err := s.Artifacts[i].read(js, "subject["+strconv.Itoa(i)+"]."); err != nil {
+			return err
+		}
+		if _, twice := seen[js.Name]; twice {
+			return refuse(CodeDuplicateSubject, "subject["+strconv.Itoa(i)+"].name", "%q is listed twice", clip(js.Name))
+		}
+		seen[js.Name] = struct{}{}
+	}
+	return nil
+}
+
+func (a *Artifact) read(js jsonSubject, path string) error {
+	a.Name = js.Name
+	if !validArtifactName(js.Name) {
+		return refuse(CodeBadField, path+"name", "%q is not a plain file name of at most %d bytes", clip(js.Name), MaxName)
+	}
+	if err := a.SHA256.UnmarshalText([]byte(js.Digest.SHA256)); err != nil {
+		return refuse(CodeBadDigest, path+"digest.sha256", "%v", err)
+	}
+	if err := a.SHA512.UnmarshalText([]byte(js.Digest.SHA512)); err != nil {
+		return refuse(CodeBadDigest, path+"digest.sha512", "%v", err)
+	}
+	if js.Annotations.Size == nil {
+		return refuse(CodeBadField, path+"annotations.size", "is missing")
+	}
+	if len(js.Annotations.Signables) > 0 {
+		// Nothing is dropped in silence from what a builder signed.
+		return refuse(CodeBadField, path+"annotations.signables", "no signable is known to this version")
+	}
+	a.Size = *js.Annotations.Size
+	var err error
+	if a.State256, err = readState(hashstate.SHA256, js.Annotations.States.SHA256, a.Size, a.SHA256[:], path); err != nil {
+		return err
+	}
+	a.State512, err = readState(hashstate.SHA512, js.Annotations.States.SHA512, a.Size, a.SHA512[:], path)
+	return err
+}
+
+// readState binds the state to the digest beside it. Without that a builder
+// could vote with everybody for the digest and slip in the state of another file.
+func readState(alg hashstate.Algorithm, value jsontext.Value, size uint64, digest []byte, path string) (hashstate.State, error) {
+	path += "annotations.states." + string(alg)
+	if len(value) == 0 {
+		return hashstate.State{}, refuse(CodeBadState, path, "is missing")
+	}
+	st, err := hashstate.Decode(alg, value)
+	if err != nil {
+		return st, refuse(CodeBadState, path, "%v", err)
+	}
+	sum, err := st.Sum()
+	if err != nil {
+		return st, refuse(CodeBadState, path, "%v", err)
+	}
+	if st.Length != size {
+		return st, refuse(CodeStateMismatch, path+".length", "%d, but the size is %d", st.Length, size)
+	}
+	if string(sum) != string(digest) {
+		return st, refuse(CodeStateMismatch, path, "does not finalise to the digest beside it")
+	}
+	return st, nil
+}
+
+// encode writes the payload of a statement.
+func encode(s *Statement) ([]byte, error) {
+	p := jsonPredicate{Status: s.Status, Reason: s.Reason,
+		BuildDefinition: jsonBuildDefinition{
+			BuildType:    BuildType,
+			External:     jsonParameters{s.Channel, s.Target, s.Stage, s.Source},
+			Dependencies: s.Dependencies,
+		},
+		RunDetails: jsonRunDetails{
+			Builder: jsonBuilder{ID: BuilderPrefix + s.Builder, Version: map[string]string{"quorate": s.Version}},
+			Metadata: jsonMetadata{s.Invocation,
+				s.Started.UTC().Format(time.RFC3339), s.Finished.UTC().Format(time.RFC3339)},
+			Byproducts: s.Byproducts,
+		},
+	}
+	predicate, err := json.Marshal(p, json.Deterministic(true))
+	if err != nil {
+		return nil, err
+	}
+	js := jsonStatement{TypeStatement, PredicateProvenance, make([]jsonSubject, len(s.Artifacts)), predicate}
+	if !s.IsVote() {
+		js.PredicateType = PredicateNoVote
+	}
+	for i := range s.Artifacts {
+		if js.Subject[i], err = encodeSubject(&s.Artifacts[i]); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(js, json.Deterministic(true))
+}
+
+func encodeSubject(a *Artifact) (js jsonSubject, err error) {
+	js = jsonSubject{Name: a.Name, Digest: jsonDigest{a.SHA256.String(), a.SHA512.String()}}
+	js.Annotations.Size = &a.Size
+	js.Annotations.Signables = map[string]jsontext.Value{}
+	if js.Annotations.States.SHA256, err = a.State256.MarshalJSON(); err != nil {
+		return js, err
+	}
+	js.Annotations.States.SHA512, err = a.State512.MarshalJSON()
+	return js, err
+}
+
+func (c Case) check(path string) error {
+	switch {
+	case !ValidName(c.Channel):
+		return refuse(CodeBadField, path+"channel", "%q is not a name", clip(c.Channel))
+	case !ValidTarget(c.Target):
+		return refuse(CodeBadField, path+"target", "%q is not a package URL", clip(c.Target))
+	case c.Stage != "" && !ValidName(c.Stage):
+		return refuse(CodeBadField, path+"stage", "%q is not a name", clip(c.Stage))
+	}
+	return nil
+}
+
+// Check reports the first part of the case that is malformed.
+func (c Case) Check() error { return c.check("") }
+
+// ValidName reports whether s can name a channel, builder, operator, group,
+// stage or key: 1 to 64 of A-Z a-z 0-9 _ -, the first a letter or digit. Such a
+// name is one token of a NATS subject and one part of a path.
+func ValidName(s string) bool {
+	if len(s) == 0 || len(s) > 64 || s[0] == '-' || s[0] == '_' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return true
+}
+
+// ValidTarget reports whether s has the outer form of a package URL (purl spec,
+// "pkg:type/name..."): printable ASCII without spaces. It is not normalised:
+// two spellings are two targets.
+func ValidTarget(s string) bool {
+	rest, ok := strings.CutPrefix(s, "pkg:")
+	typ, name, ok2 := strings.Cut(rest, "/")
+	if !ok || !ok2 || typ == "" || name == "" || len(s) > MaxTarget {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// validArtifactName refuses what could leave a folder or a line when the name
+// is used as one; everything else that a file can be called is allowed.
+func validArtifactName(s string) bool {
+	return s != "" && s != "." && s != ".." && len(s) <= MaxName &&
+		utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
