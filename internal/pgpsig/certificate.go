@@ -1,0 +1,318 @@
+package pgpsig
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// maxCertificate bounds what ParseCertificate reads.
+const maxCertificate = 1 << 20
+
+// Signature type ids of certificates, RFC 9580 section 5.2.1.
+const (
+	typeGenericCert    = 0x10
+	typePositiveCert   = 0x13
+	typeDirectKey      = 0x1f
+	typeKeyRevocation  = 0x20
+	typeCertRevocation = 0x30
+)
+
+// Certificate is the part of an OpenPGP certificate that Quorate uses: the
+// primary key and what that key says about itself. It is immutable.
+type Certificate struct {
+	key     *packet.PublicKey
+	public  crypto.PublicKey
+	userIDs []string
+	raw     []byte
+
+	self      *packet.Signature // newest valid self-signature, on a user id or the key
+	revoked   bool
+	revokedAt time.Time // zero: from the beginning
+}
+
+// Fingerprint returns the v4 fingerprint, 40 upper case hexadecimal digits.
+func (c *Certificate) Fingerprint() string { return fmt.Sprintf("%X", c.key.Fingerprint) }
+
+// KeyID returns the key id, 16 upper case hexadecimal digits.
+func (c *Certificate) KeyID() string { return fmt.Sprintf("%016X", c.key.KeyId) }
+
+// UserIDs returns the user ids that the key itself certified and did not revoke.
+func (c *Certificate) UserIDs() []string { return slices.Clone(c.userIDs) }
+
+// Created returns when the key was created.
+func (c *Certificate) Created() time.Time { return c.key.CreationTime.UTC() }
+
+// Public returns the primary key: *rsa.PublicKey, *ecdsa.PublicKey or
+// ed25519.PublicKey. Compare it with the token's key by its Equal method.
+func (c *Certificate) Public() crypto.PublicKey { return c.public }
+
+// Bytes returns the binary certificate as it was parsed.
+func (c *Certificate) Bytes() []byte { return bytes.Clone(c.raw) }
+
+// Expires returns when the key expires; ok is false if it never does.
+func (c *Certificate) Expires() (t time.Time, ok bool) {
+	if c.self.KeyLifetimeSecs == nil || *c.self.KeyLifetimeSecs == 0 {
+		return time.Time{}, false
+	}
+	return c.Created().Add(time.Duration(*c.self.KeyLifetimeSecs) * time.Second), true
+}
+
+// UsableAt reports why the key may not have signed at t, or nil. A revocation
+// that says "superseded" or "retired" (RFC 9580 section 5.2.3.31) leaves
+// earlier signatures valid; any other reason leaves none.
+func (c *Certificate) UsableAt(t time.Time) error {
+	if t.Before(c.Created()) {
+		return fmt.Errorf("creation time: %s is before the key was created (%s)", stamp(t), stamp(c.Created()))
+	}
+	if end, ok := c.Expires(); ok && !t.Before(end) {
+		return fmt.Errorf("creation time: key expired at %s", stamp(end))
+	}
+	if c.revoked && !t.Before(c.revokedAt) {
+		return errors.New("key is revoked")
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// ParseCertificate reads one certificate, binary or armoured. It refuses
+// secret keys, several certificates in one file, trailing bytes, and every
+// primary key that is not a v4 RSA, P-256, P-384 or Ed25519 (EdDSALegacy) key
+// with a valid self-signature that allows signing. Subkeys and signatures by
+// others are skipped.
+//
+// A key revocation that cannot be checked refuses the certificate: whoever
+// gives us the file can repair it, and the other choice would sign with a
+// revoked key.
+func ParseCertificate(data []byte) (*Certificate, error) {
+	c, err := parseCertificate(data)
+	if err != nil {
+		return nil, fmt.Errorf("parse certificate: %w", err)
+	}
+	return c, nil
+}
+
+func parseCertificate(data []byte) (*Certificate, error) {
+	if len(data) > maxCertificate {
+		return nil, fmt.Errorf("%d bytes, at most %d", len(data), maxCertificate)
+	}
+	raw, err := dearmor(armorPublicKey, data)
+	if err != nil {
+		return nil, err
+	}
+	packets, err := splitPackets(raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(packets) == 0 {
+		return nil, errors.New("no packets")
+	}
+	key, public, err := parsePrimary(packets[0])
+	if err != nil {
+		return nil, fmt.Errorf("primary key: %w", err)
+	}
+	c := &Certificate{key: key, public: public, raw: bytes.Clone(raw)}
+	if err := c.addComponents(packets[1:]); err != nil {
+		return nil, err
+	}
+	return c, c.checkSelf()
+}
+
+func parsePrimary(p rawPacket) (*packet.PublicKey, crypto.PublicKey, error) {
+	if p.tag == tagSecretKey {
+		return nil, nil, errors.New("the file holds a secret key; give the public certificate")
+	}
+	if p.tag != tagPublicKey {
+		return nil, nil, fmt.Errorf("packet type %d where a public key belongs", p.tag)
+	}
+	parsed, err := readPacket(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	key := parsed.(*packet.PublicKey)
+	public, err := standardKey(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The parser is loose about integers; only the form that we would write
+	// ourselves has the fingerprint everybody else computes.
+	if body, err := keyBody(public, key.CreationTime); err != nil || !bytes.Equal(body, p.body) {
+		return nil, nil, errors.New("key is not in canonical form")
+	}
+	return key, public, nil
+}
+
+// readPacket lets go-crypto parse one packet and insists that it used it up.
+func readPacket(p rawPacket) (packet.Packet, error) {
+	r := bytes.NewReader(p.whole)
+	parsed, err := packet.Read(r)
+	if err != nil {
+		return nil, err
+	}
+	if r.Len() > 0 {
+		return nil, fmt.Errorf("packet type %d has %d unused bytes at its end", p.tag, r.Len())
+	}
+	return parsed, nil
+}
+
+// addComponents walks the packets behind the primary key: signatures belong
+// to the component before them (RFC 9580 section 10.1).
+func (c *Certificate) addComponents(packets []rawPacket) error {
+	for len(packets) > 0 {
+		head := rawPacket{tag: tagPublicKey}
+		if packets[0].tag != tagSignature {
+			head, packets = packets[0], packets[1:]
+		}
+		n := 0
+		for n < len(packets) && packets[n].tag == tagSignature {
+			n++
+		}
+		if err := c.addComponent(head, packets[:n]); err != nil {
+			return err
+		}
+		packets = packets[n:]
+	}
+	return nil
+}
+
+func (c *Certificate) addComponent(head rawPacket, sigs []rawPacket) error {
+	switch head.tag {
+	case tagPublicKey:
+		if head.whole != nil {
+			return errors.New("more than one certificate in the file")
+		}
+		return c.addKeySignatures(sigs)
+	case tagUserID:
+		c.addUserID(string(head.body), sigs)
+		return nil
+	case tagUserAttribute, tagPublicSubkey:
+		return nil // never used, so not worth a refusal
+	case tagSecretKey, tagSecretSubkey:
+		return errors.New("the file holds a secret key; give the public certificate")
+	}
+	return fmt.Errorf("packet type %d does not belong in a certificate", head.tag)
+}
+
+func (c *Certificate) addKeySignatures(sigs []rawPacket) error {
+	for _, p := range sigs {
+		switch signatureType(p) {
+		case typeKeyRevocation:
+			if err := c.addRevocation(p); err != nil {
+				return fmt.Errorf("key revocation: %w", err)
+			}
+		case typeDirectKey:
+			if sig := c.ownSignature(p); sig != nil && c.key.VerifyDirectKeySignature(sig) == nil {
+				c.addSelf(sig)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Certificate) addRevocation(p rawPacket) error {
+	parsed, err := readPacket(p)
+	if err != nil {
+		return err
+	}
+	sig := parsed.(*packet.Signature)
+	if err := c.key.VerifyRevocationSignature(sig); err != nil {
+		return err
+	}
+	at := time.Time{}
+	if r := sig.RevocationReason; r != nil && (*r == packet.KeySuperseded || *r == packet.KeyRetired) {
+		at = sig.CreationTime
+	}
+	if !c.revoked || at.Before(c.revokedAt) {
+		c.revokedAt = at
+	}
+	c.revoked = true
+	return nil
+}
+
+// addUserID keeps a user id whose newest valid certification by the key is
+// newer than its newest revocation.
+func (c *Certificate) addUserID(id string, sigs []rawPacket) {
+	if checkUserID(id) != nil {
+		return // not fit to be shown; another user id may be
+	}
+	var newest *packet.Signature
+	revoked := time.Time{}
+	for _, p := range sigs {
+		kind := signatureType(p)
+		if kind != typeCertRevocation && (kind < typeGenericCert || kind > typePositiveCert) {
+			continue
+		}
+		sig := c.ownSignature(p)
+		if sig == nil || !c.verifyUserID(id, sig) {
+			continue
+		}
+		if kind == typeCertRevocation && sig.CreationTime.After(revoked) {
+			revoked = sig.CreationTime
+		} else if kind != typeCertRevocation && (newest == nil || !sig.CreationTime.Before(newest.CreationTime)) {
+			newest = sig
+		}
+	}
+	if newest != nil && newest.CreationTime.After(revoked) {
+		c.userIDs = append(c.userIDs, id)
+		c.addSelf(newest)
+	}
+}
+
+// verifyUserID checks the hash tag as well, which go-crypto does not for v4:
+// a certificate with any bit changed shall be refused.
+func (c *Certificate) verifyUserID(id string, sig *packet.Signature) bool {
+	return c.key.VerifyUserIdHashTag(id, sig) == nil && c.key.VerifyUserIdSignature(id, c.key, sig) == nil
+}
+
+// signatureType peeks at a version 4 signature; 0xff stands for any other.
+func signatureType(p rawPacket) byte {
+	if len(p.body) < 2 || p.body[0] != 4 {
+		return 0xff
+	}
+	return p.body[1]
+}
+
+// ownSignature returns p if it claims to be by this key with a hash we
+// believe; nil otherwise. The caller verifies it.
+func (c *Certificate) ownSignature(p rawPacket) *packet.Signature {
+	parsed, err := readPacket(p)
+	if err != nil {
+		return nil // not ours: we only ever rely on what go-crypto understands
+	}
+	sig, ok := parsed.(*packet.Signature)
+	if !ok || !sig.CheckKeyIdOrFingerprint(c.key) || hashIDs[sig.Hash] == 0 {
+		return nil
+	}
+	if sig.SigLifetimeSecs != nil && *sig.SigLifetimeSecs != 0 {
+		return nil // there is no clock here to say whether it still counts
+	}
+	l, err := splitSignature(p.body)
+	if err != nil || checkMPIs(l.mpis, mpiCount(sig.PubKeyAlgo)) != nil {
+		return nil
+	}
+	return sig
+}
+
+// addSelf keeps the newest self-signature: it decides about expiry and flags
+// (RFC 9580 section 5.2.3.10).
+func (c *Certificate) addSelf(sig *packet.Signature) {
+	if c.self == nil || !sig.CreationTime.Before(c.self.CreationTime) {
+		c.self = sig
+	}
+}
+
+func (c *Certificate) checkSelf() error {
+	if c.self == nil || len(c.userIDs) == 0 {
+		return errors.New("no user id with a valid self-signature")
+	}
+	if c.self.FlagsValid && !c.self.FlagSign {
+		return errors.New("key flags: the primary key may not sign data")
+	}
+	return nil
+}

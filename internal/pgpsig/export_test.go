@@ -1,0 +1,32 @@
+package pgpsig
+
+import (
+	"hash"
+	"time"
+)
+
+// ForgeSignature writes a signature with an arbitrary type and arbitrary
+// fields between the issuer and the notations, unchecked.
+func ForgeSignature(c *Certificate, state hash.Hash, kind byte, created time.Time, extra []byte, sign SignFunc) ([]byte, error) {
+	clone, h, err := cloneState(state)
+	if err != nil {
+		return nil, err
+	}
+	hashed := append(appendIssuer(nil, created, c.key.Fingerprint), extra...)
+	return finishSignature(c.public, clone, kind, h, hashed, sign)
+}
+
+// ForgeBare is ForgeSignature without the issuer and the creation time.
+func ForgeBare(c *Certificate, state hash.Hash, hashed []byte, sign SignFunc) ([]byte, error) {
+	clone, h, err := cloneState(state)
+	if err != nil {
+		return nil, err
+	}
+	return finishSignature(c.public, clone, typeBinary, h, hashed, sign)
+}
+
+// FramePacket frames a body.
+func FramePacket(tag byte, body []byte) []byte { return appendPacket(nil, tag, body) }
+
+// AppendSubpacket writes one subpacket.
+var AppendSubpacket = appendSubpacket

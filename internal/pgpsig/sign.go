@@ -1,0 +1,101 @@
+package pgpsig
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"time"
+)
+
+// SignFunc makes a raw signature over a digest, as a PKCS#11 token does it:
+// RSASSA-PKCS1-v1_5 for RSA, r‖s of fixed width for ECDSA, and for Ed25519 the
+// signature over the digest taken as the message (RFC 9580 section 5.2.3.3).
+type SignFunc func(hash crypto.Hash, digest []byte) ([]byte, error)
+
+// ErrSignatureCheck says that the signer answered with something that does not
+// verify under the certificate: a wrong key, a broken token, or an attack on
+// either. The answer was thrown away.
+var ErrSignatureCheck = errors.New("signature does not verify under the certificate")
+
+const (
+	typeBinary = 0x00 // signature of a binary document, RFC 9580 section 5.2.1
+	version4   = 4
+)
+
+// SignDetached makes a binary v4 signature of the document whose hash state is
+// given, and verifies it by VerifyDetached before it returns. h must be the
+// algorithm of state, crypto.SHA512 unless a reader needs another. created is
+// written in whole seconds. The state is left as it was.
+//
+// An error of sign is returned wrapped; a signature that does not verify gives
+// ErrSignatureCheck. No bytes are returned with an error.
+func SignDetached(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
+	sig, err := signDetached(c, state, h, created, notations, sign)
+	if err != nil {
+		return nil, fmt.Errorf("sign detached: %w", err)
+	}
+	if _, err := VerifyDetached(c, state, sig); err != nil {
+		return nil, fmt.Errorf("sign detached: %w: %w", ErrSignatureCheck, err)
+	}
+	return sig, nil
+}
+
+// signDetached checks everything that can be checked before the token is
+// asked: a signature, once made, exists.
+func signDetached(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
+	created = created.Truncate(time.Second)
+	if err := errors.Join(
+		checkHash(c.public, h),
+		checkTime("creation time", created),
+		c.UsableAt(created),
+	); err != nil {
+		return nil, err
+	}
+	clone, got, err := cloneState(state)
+	if err != nil {
+		return nil, err
+	}
+	if got != h {
+		return nil, fmt.Errorf("hash algorithm: state is %s, want %s", got, h)
+	}
+	hashed, err := appendNotations(appendIssuer(nil, created, c.key.Fingerprint), notations)
+	if err != nil {
+		return nil, err
+	}
+	return finishSignature(c.public, clone, typeBinary, h, hashed, sign)
+}
+
+// finishSignature consumes state: it appends the signature's own fields and
+// trailer (RFC 9580 section 5.2.4), has the digest signed, and writes the
+// packet (section 5.2.3) with an empty unhashed area.
+func finishSignature(pub crypto.PublicKey, state hash.Hash, kind byte, h crypto.Hash, hashed []byte, sign SignFunc) ([]byte, error) {
+	algo, err := algorithm(pub)
+	if err != nil {
+		return nil, err
+	}
+	if len(hashed) > 1<<16-1 {
+		return nil, fmt.Errorf("hashed subpackets: %d bytes, at most 65535", len(hashed))
+	}
+	body := []byte{version4, kind, algo, hashIDs[h]}
+	body = binary.BigEndian.AppendUint16(body, uint16(len(hashed)))
+	body = append(body, hashed...)
+	state.Write(body)
+	state.Write(binary.BigEndian.AppendUint32([]byte{version4, 0xff}, uint32(len(body))))
+	digest := state.Sum(nil)
+
+	// The signer gets its own copy, so that it cannot change ours.
+	raw, err := sign(h, bytes.Clone(digest))
+	if err != nil {
+		return nil, fmt.Errorf("signer: %w", err)
+	}
+	mpis, err := signatureMPIs(pub, raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSignatureCheck, err)
+	}
+	body = append(body, 0, 0)          // no unhashed subpackets
+	body = append(body, digest[:2]...) // left 16 bits, for quick rejection
+	return appendPacket(nil, tagSignature, append(body, mpis...)), nil
+}
