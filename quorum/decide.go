@@ -30,7 +30,8 @@ var States = []State{Waiting, Agreed, Conflicting, Unreachable, Held, Signed, Di
 
 // Observation is an admitted statement (see [Admit]) and its place in the record.
 type Observation struct {
-	ID       statement.SHA256
+	ID       statement.SHA256 // a second observation with the same one changes nothing
+	Payload  statement.SHA256 // nor does one of the same payload in another envelope; zero: not known
 	Operator string
 	Builder  string
 	Seq      uint64    // place in the total order of the record
@@ -51,8 +52,9 @@ type File struct {
 // Signature is what the record says was signed for an artifact.
 type Signature struct {
 	SHA256   statement.SHA256
-	Seq      uint64 // place in the record of the first signature: later votes change nothing
-	Complete bool   // every output of the channel exists
+	SHA512   statement.SHA512 // zero: found out from the votes
+	Seq      uint64           // place in the record of the first signature: later votes change nothing
+	Complete bool             // every output of the channel exists
 }
 
 // Verdict is the decision on one artifact, with everything that led to it.
@@ -66,7 +68,7 @@ type Verdict struct {
 	NoVotes  []NoVote         `json:"noVotes,omitempty"`     // operators that answered without a vote
 	Missing  []string         `json:"missing,omitempty"`     // operators that did not answer
 	Changed  []Change         `json:"changed,omitempty"`     // votes that were replaced by another digest
-	Late     []Late           `json:"late,omitempty"`        // dissent after the signature
+	Late     []Late           `json:"late,omitempty"`        // dissent after the signature, or passed over by it
 	Revoked  []Member         `json:"revoked,omitempty"`     // votes that no longer count: the key is revoked
 	Reason   Reason           `json:"reason"`                // why the state is what it is
 	Needs    []Need           `json:"needs,omitempty"`       // what would make it agreed
@@ -90,8 +92,8 @@ type Member struct {
 	Builder   string           `json:"builder"`
 	Statement statement.SHA256 `json:"statement"`
 	Received  time.Time        `json:"received,omitzero"`
-
-	sha512 *statement.SHA512 // of the vote; nil outside of one
+	// OtherSHA512 is the vote's SHA-512 where it is not that of the group.
+	OtherSHA512 statement.SHA512 `json:"otherSHA512,omitzero"`
 }
 
 // NoVote is an operator's answer that is no vote.
@@ -112,7 +114,8 @@ type Change struct {
 	Earlier  statement.SHA256 `json:"earlier"` // the statement that was replaced
 }
 
-// Late is dissent that came after the signature.
+// Late is dissent that came after the signature, or that came before it and did
+// not stop it although by the channel's rule it should have.
 type Late struct {
 	Member
 	SHA256    statement.SHA256 `json:"sha256,omitzero"`
@@ -129,11 +132,11 @@ const (
 	ReasonTwoPass      Reason = "two-digests-pass"
 	ReasonNonePass     Reason = "no-digest-can-pass"
 	ReasonMet          Reason = "quorum-met"
-	ReasonSettling     Reason = "settling" // held: the settle time is not over
-	ReasonDissent      Reason = "dissent"  // held: an operator of the quorum differs
-	ReasonSHA512       Reason = "sha512-differs"
+	ReasonSettling     Reason = "settling"       // held: the settle time is not over
+	ReasonDissent      Reason = "dissent"        // held: an operator of the quorum differs
+	ReasonSHA512       Reason = "sha512-differs" // conflicting or held: alike in SHA-256, not in SHA-512
 	ReasonSigned       Reason = "signed"
-	ReasonPartlySigned Reason = "partly-signed" // agreed: some outputs are still to be signed
+	ReasonPartlySigned Reason = "partly-signed" // agreed, or waiting when votes are gone: some outputs are still to be signed
 	ReasonLateDissent  Reason = "late-dissent"
 	ReasonWithdrawn    Reason = "withdrawn"
 )
@@ -151,91 +154,101 @@ type Need struct {
 // Verdicts come sorted by the artifact's name.
 func Decide(ch *policy.Channel, obs []Observation, signed map[string]Signature, at time.Time) []Verdict {
 	d := newTally(ch, obs, signed, at)
-	verdicts := make([]Verdict, len(d.slots))
+	order := make([]*slot, len(d.slots))
 	for i := range d.slots {
-		verdicts[i] = d.judge(&d.slots[i])
+		order[i] = &d.slots[i]
 	}
-	slices.SortFunc(verdicts, func(a, b Verdict) int { return cmp.Compare(a.Artifact, b.Artifact) })
+	slices.SortFunc(order, func(a, b *slot) int { return cmp.Compare(a.name, b.name) })
+	verdicts := make([]Verdict, len(order))
+	for i, s := range order {
+		d.judge(s, &verdicts[i])
+	}
 	return verdicts
 }
 
 // judge gives the verdict on one artifact.
-func (d *tally) judge(s *slot) Verdict {
-	v := Verdict{Artifact: s.name, Quorum: d.ch.Rule.Name, Changed: s.changed, Late: s.late, Revoked: s.revoked}
-	d.group(s, &v)
-	v.Diverge = len(v.Groups) > 1 && len(v.Groups[0].Members) == 1
+func (d *tally) judge(s *slot, v *Verdict) {
 	if s.signed != nil {
-		d.judgeSigned(s, &v)
-		return v
+		d.afterSignature(s)
 	}
-	passing, others := d.passing(&v)
+	*v = Verdict{Artifact: s.name, Quorum: d.ch.Rule.Name, Changed: s.changed, Late: s.late, Revoked: s.revoked}
+	d.group(s, v)
+	v.Diverge = len(v.Groups) > 1 && largest(v.Groups) == 1
+	groups, others := passing(v)
 	switch {
-	case passing > 1:
+	case s.signed != nil:
+		d.judgeSigned(s, v)
+	case groups > 1:
 		v.State, v.Reason = Conflicting, ReasonTwoPass
-	case passing == 1:
-		d.judgePassing(&v, others)
+	case groups == 1:
+		d.judgePassing(s, v, others)
 	default:
-		d.judgeOpen(s, &v)
+		d.judgeOpen(s, v)
 	}
-	return v
 }
 
+// judgeSigned judges what has a signature. As long as outputs are to come, the
+// votes must still carry them: keys may have been revoked in the meantime.
 func (d *tally) judgeSigned(s *slot, v *Verdict) {
-	v.SHA256 = s.signed.SHA256
-	for i := range v.Groups {
-		if v.Groups[i].SHA256 == v.SHA256 {
-			v.SHA512 = v.Groups[i].SHA512
-		}
+	v.SHA256, v.SHA512 = s.signed.SHA256, s.signed.SHA512
+	carried, ok := d.carriedSHA512(s, v.SHA256)
+	if v.SHA512 == (statement.SHA512{}) {
+		v.SHA512 = carried
 	}
 	switch {
-	case len(s.late) > 0:
+	case len(v.Late) > 0:
 		v.State, v.Reason = Disputed, ReasonLateDissent
-	case !s.signed.Complete:
+	case s.signed.Complete:
+		v.State, v.Reason = Signed, ReasonSigned
+	case d.ch.Rule.Passes(d.votersFor(s, v.SHA256)) && (ok && v.SHA512 == carried || !d.ch.NeedsSHA512()):
 		v.State, v.Reason = Agreed, ReasonPartlySigned
 	default:
-		v.State, v.Reason = Signed, ReasonSigned
+		d.findNeeds(s, v)
+		v.State, v.Reason = Waiting, ReasonPartlySigned
 	}
 }
 
-// passing marks the groups that meet the quorum and moves them to the front. It
-// returns how many there are, and how many operators voted for something else.
-func (d *tally) passing(v *Verdict) (passing, others int) {
+// passing returns how many groups meet the quorum, and how many operators voted
+// for something else.
+func passing(v *Verdict) (groups, others int) {
 	for i := range v.Groups {
-		g := &v.Groups[i]
-		if g.Passes = d.ch.Rule.Passes(d.setOf(g.Members)); g.Passes {
-			passing++
+		if v.Groups[i].Passes {
+			groups++
 		} else {
-			others += len(g.Members)
+			others += len(v.Groups[i].Members)
 		}
 	}
-	slices.SortStableFunc(v.Groups, func(a, b Group) int {
-		if a.Passes != b.Passes {
-			if a.Passes {
-				return -1
-			}
-			return 1
-		}
-		return 0
-	})
-	return passing, others
+	return groups, others
 }
 
-func (d *tally) judgePassing(v *Verdict, others int) {
+func (d *tally) judgePassing(s *slot, v *Verdict, others int) {
 	g := &v.Groups[0]
-	if d.ch.NeedsSHA512() && !d.agreeOnSHA512(g) {
+	if d.ch.NeedsSHA512() && !d.carried {
 		v.State, v.Reason = Conflicting, ReasonSHA512
 		return
 	}
-	v.SHA256, v.SHA512, v.Since = g.SHA256, g.SHA512, d.completedAt(g)
+	v.SHA256, v.SHA512, v.Since = g.SHA256, g.SHA512, d.completedAt(s, g)
 	settled := v.Since.Add(d.ch.Settle)
+	hold := d.ch.Dissent == policy.DissentHold
 	switch {
-	case others > 0 && d.ch.Dissent == policy.DissentHold:
+	case hold && others > 0:
 		v.State, v.Reason = Held, ReasonDissent
+	case hold && d.ch.NeedsSHA512() && differOnSHA512(g):
+		v.State, v.Reason = Held, ReasonSHA512
 	case d.ch.Settle > 0 && !v.Since.IsZero() && d.at.Before(settled):
 		v.State, v.Reason, v.Until = Held, ReasonSettling, settled
 	default:
 		v.State, v.Reason = Agreed, ReasonMet
 	}
+}
+
+func differOnSHA512(g *Group) bool {
+	for i := range g.Members {
+		if g.Members[i].OtherSHA512 != (statement.SHA512{}) {
+			return true
+		}
+	}
+	return false
 }
 
 // judgeOpen is for an artifact of which no digest passes.
@@ -258,13 +271,13 @@ func (d *tally) judgeOpen(s *slot, v *Verdict) {
 func (d *tally) findNeeds(s *slot, v *Verdict) {
 	can := make([]bool, len(d.ch.Roster))
 	var from []string
-	for i, b := range s.ballots {
-		if can[i] = b.file == nil; can[i] {
+	for i := range s.ballots {
+		if can[i] = s.ballots[i].file == nil; can[i] {
 			from = append(from, d.ch.Roster[i])
 		}
 	}
 	for i := range v.Groups {
-		if more := d.ch.Rule.Missing(d.setOf(v.Groups[i].Members), can); more >= 0 {
+		if more := d.ch.Rule.Missing(d.votersFor(s, v.Groups[i].SHA256), can); more >= 0 {
 			v.Needs = append(v.Needs, Need{v.Groups[i].SHA256, more, from})
 		}
 	}
@@ -276,52 +289,62 @@ func (d *tally) findNeeds(s *slot, v *Verdict) {
 	}
 }
 
-// agreeOnSHA512 reports whether one SHA-512 digest in the group meets the quorum
-// by itself, and puts it into the group. The signature is made from the SHA-512
-// state, so SHA-256 votes alone must not carry it.
-func (d *tally) agreeOnSHA512(g *Group) bool {
-	for _, candidate := range sha512s(g) {
-		set := make([]bool, len(d.ch.Roster))
-		for _, m := range g.Members {
-			set[d.index[m.Operator]] = *m.sha512 == candidate
+// carriedSHA512 returns the SHA-512 digest that meets the quorum by itself among
+// the votes for a SHA-256 digest. The signature is made from the SHA-512 state,
+// so SHA-256 votes alone must not carry it. When two digests meet the quorum,
+// which only a channel with allow_split lets happen, none is returned.
+func (d *tally) carriedSHA512(s *slot, digest statement.SHA256) (sum statement.SHA512, ok bool) {
+	for op := range s.ballots {
+		f := s.ballots[op].file
+		if f == nil || f.SHA256 != digest || f.SHA512 == (statement.SHA512{}) || ok && f.SHA512 == sum {
+			continue // foreign evidence may carry none; that is no digest to agree on
 		}
-		if d.ch.Rule.Passes(set) {
-			g.SHA512 = candidate
-			return true
+		if !d.ch.Rule.Passes(d.votersForBoth(s, digest, f.SHA512)) {
+			continue
 		}
+		if ok {
+			return statement.SHA512{}, false
+		}
+		sum, ok = f.SHA512, true
 	}
-	return false
-}
-
-// sha512s lists the digests that the group's members gave. Foreign evidence may
-// carry none; that is no digest that could be agreed on.
-func sha512s(g *Group) (out []statement.SHA512) {
-	for _, m := range g.Members {
-		if *m.sha512 != (statement.SHA512{}) && !slices.Contains(out, *m.sha512) {
-			out = append(out, *m.sha512)
-		}
-	}
-	return out
+	return sum, ok
 }
 
 // completedAt returns when the vote arrived that completed the quorum, or the
 // zero time when arrivals are not known.
-func (d *tally) completedAt(g *Group) time.Time {
-	order := slices.Clone(g.Members)
-	slices.SortStableFunc(order, func(a, b Member) int { return a.Received.Compare(b.Received) })
-	set := make([]bool, len(d.ch.Roster))
-	for _, m := range order {
-		set[d.index[m.Operator]] = true
-		if d.ch.Rule.Passes(set) {
-			return m.Received
+func (d *tally) completedAt(s *slot, g *Group) time.Time {
+	clear(d.set)
+	n := 0
+	for _, a := range d.arrivals {
+		b := &s.ballots[a.op]
+		if b.obs != a.obs || b.file.SHA256 != g.SHA256 || b.file.SHA512 != g.SHA512 && d.ch.NeedsSHA512() {
+			continue
+		}
+		d.set[a.op] = true
+		if n++; n >= d.least && d.ch.Rule.Passes(d.set) {
+			return a.obs.Received
 		}
 	}
 	return time.Time{}
 }
 
+// compareGroups orders by what passes, by size, and by digest.
 func compareGroups(a, b Group) int {
+	switch {
+	case a.Passes && !b.Passes:
+		return -1
+	case b.Passes && !a.Passes:
+		return 1
+	}
 	if c := cmp.Compare(len(b.Members), len(a.Members)); c != 0 {
 		return c
 	}
 	return bytes.Compare(a.SHA256[:], b.SHA256[:])
+}
+
+func largest(groups []Group) (n int) {
+	for i := range groups {
+		n = max(n, len(groups[i].Members))
+	}
+	return n
 }

@@ -77,13 +77,12 @@ func Admit(p *policy.Policy, s *statement.Statement, received time.Time) (Observ
 // signingKey finds the builder's key that made the signature. The envelope's
 // keyid is not asked: it is whatever the sender wrote there.
 func signingKey(b *policy.Builder, s *statement.Statement) (policy.Key, error) {
-	var err error
 	for _, k := range b.Keys {
-		if err = s.Verify(k.Public); err == nil {
+		if s.Verify(k.Public) == nil {
 			return k, nil
 		}
 	}
-	return policy.Key{}, err
+	return policy.Key{}, s.Verify(statement.PublicKey{}) // no key verifies nothing
 }
 
 func checkValidity(b *policy.Builder, k policy.Key, finished, received time.Time) (err error) {
@@ -99,7 +98,7 @@ func checkValidity(b *policy.Builder, k policy.Key, finished, received time.Time
 }
 
 func observe(s *statement.Statement, operator string, revoked, received time.Time) Observation {
-	o := Observation{ID: s.ID(), Operator: operator, Builder: s.Builder, Received: received, Revoked: revoked,
+	o := Observation{ID: s.ID(), Payload: s.PayloadID(), Operator: operator, Builder: s.Builder, Received: received, Revoked: revoked,
 		Status: s.Status, Reason: s.Reason, Files: make([]File, len(s.Artifacts))}
 	for i := range s.Artifacts {
 		a := &s.Artifacts[i]

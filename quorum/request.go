@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -262,7 +263,10 @@ func ParseBundle(data []byte) (*Bundle, error) {
 	case b.Request == nil || b.Answer == nil:
 		return nil, fmt.Errorf("evidence file: request or answer is missing")
 	}
-	return b, b.Request.compact()
+	if err := b.Request.compact(); err != nil {
+		return nil, fmt.Errorf("evidence file: %w", err)
+	}
+	return b, nil
 }
 
 // EvidenceDigest is the SHA-256 of a set of statements: of their ids, sorted and
@@ -339,7 +343,15 @@ func Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 	if ref != nil {
 		return nil, ref
 	}
-	return &Approval{r, v, st, EvidenceDigest(r.Evidence)}, nil
+	return &Approval{r.clone(), v, st, EvidenceDigest(r.Evidence)}, nil
+}
+
+// clone makes the approval stand for what was checked, whatever becomes of the
+// request in the caller's hands. Bytes are shared: nothing signs them.
+func (r *Request) clone() *Request {
+	c := *r
+	c.Outputs, c.Signables = slices.Clone(r.Outputs), maps.Clone(r.Signables)
+	return &c
 }
 
 func checkOutputs(ch *policy.Channel, r *Request) *Refusal {
@@ -422,6 +434,11 @@ func checkState(r *Request) (hashstate.State, *Refusal) {
 	st, err := hashstate.Decode(hashstate.SHA512, value)
 	if err != nil {
 		return st, refuseRequest(RefuseState, "%s: %v", StateSHA512, err)
+	}
+	// The id covers these bytes, so a second spelling of the state would be a
+	// second request for the same signature.
+	if canonical, err := st.MarshalJSON(); err != nil || !bytes.Equal(canonical, value) {
+		return st, refuseRequest(RefuseBadRequest, "%s is not in its one form", StateSHA512)
 	}
 	sum, err := st.Sum()
 	if err != nil || !bytes.Equal(sum, r.Digest.SHA512[:]) {

@@ -19,7 +19,12 @@ type tally struct {
 
 	answered []bool    // operators that said anything
 	noVote   []*NoVote // the operator's latest answer without a vote, nil if a vote came later
-	set      []bool    // scratch of setOf
+	set      []bool    // scratch of votersFor
+	place    []int     // scratch of group: operator -> group
+	carried  bool      // fill found a SHA-512 digest that carries the group that passes
+	least    int       // operators that the quorum needs at least
+	arrivals []arrival // the counted votes, in the order of their arrival
+	seen     map[statement.SHA256]struct{}
 }
 
 // slot is what is known of one artifact.
@@ -27,6 +32,8 @@ type slot struct {
 	name      string
 	ballots   []ballot // one for each operator of the roster
 	signed    *Signature
+	after     []later // what came after the signature
+	undone    []later // votes for the signed digest that were gone before it was recorded
 	changed   []Change
 	late      []Late
 	revoked   []Member
@@ -39,24 +46,50 @@ type ballot struct {
 	obs  *Observation
 }
 
+// arrival is one statement that counted.
+type arrival struct {
+	op  int
+	obs *Observation
+}
+
+// later is what an operator said besides the ballot that counts. A withdrawal
+// has no file.
+type later struct {
+	op int
+	ballot
+}
+
 func newTally(ch *policy.Channel, obs []Observation, signed map[string]Signature, at time.Time) *tally {
 	d := &tally{ch: ch, at: at,
 		index:    make(map[string]int, len(ch.Roster)),
-		named:    map[string]int{},
 		answered: make([]bool, len(ch.Roster)),
 		noVote:   make([]*NoVote, len(ch.Roster)),
 		set:      make([]bool, len(ch.Roster)),
+		place:    make([]int, len(ch.Roster)),
+		least:    ch.Rule.MinPass(),
+		seen:     make(map[statement.SHA256]struct{}, 2*len(obs)),
 	}
 	for i, name := range ch.Roster {
 		d.index[name] = i
 	}
+	d.reserve(obs, len(signed))
 	for name, s := range signed {
 		d.slot(name).signed = &s
 	}
 	for i := range obs {
 		d.add(&obs[i])
 	}
+	slices.SortStableFunc(d.arrivals, func(a, b arrival) int { return a.obs.Received.Compare(b.obs.Received) })
 	return d
+}
+
+// reserve makes room for as many artifacts as the longest statement names.
+func (d *tally) reserve(obs []Observation, n int) {
+	for i := range obs {
+		n = max(n, len(obs[i].Files))
+	}
+	d.slots, d.named = make([]slot, 0, n), make(map[string]int, n)
+	d.arrivals = make([]arrival, 0, len(obs))
 }
 
 // slot returns the artifact's slot. The pointer is good until the next call.
@@ -70,11 +103,23 @@ func (d *tally) slot(name string) *slot {
 	return &d.slots[i]
 }
 
+// slotAt is slot for the i-th file of a statement. Builders tend to list their
+// files in the same order, so the slot is mostly found without the map.
+func (d *tally) slotAt(i int, name string) *slot {
+	if i < len(d.slots) && d.slots[i].name == name {
+		return &d.slots[i]
+	}
+	return d.slot(name)
+}
+
 // add counts one statement. Statements must come in the order of the record.
 func (d *tally) add(o *Observation) {
 	op, ok := d.index[o.Operator]
 	if !ok {
 		return // not in this quorum: no say, whoever it is
+	}
+	if d.again(o) {
+		return
 	}
 	if !o.Revoked.IsZero() && !d.at.Before(o.Revoked) {
 		// A stolen key can write any date into a statement, so from the
@@ -88,8 +133,9 @@ func (d *tally) add(o *Observation) {
 	d.answered[op] = true
 	if o.Status == "" {
 		d.noVote[op] = nil
+		d.arrivals = append(d.arrivals, arrival{op, o})
 		for i := range o.Files {
-			d.vote(d.slot(o.Files[i].Name), op, o, &o.Files[i])
+			d.vote(d.slotAt(i, o.Files[i].Name), op, o, &o.Files[i])
 		}
 		return
 	}
@@ -99,21 +145,48 @@ func (d *tally) add(o *Observation) {
 	}
 }
 
+// again reports whether the statement was counted before. Whoever carries
+// statements can put an old one into another envelope; counted anew it would
+// bring back a vote that its operator has since changed or withdrawn.
+func (d *tally) again(o *Observation) bool {
+	for _, id := range [...]statement.SHA256{o.ID, o.Payload} {
+		if id == (statement.SHA256{}) {
+			continue
+		}
+		if _, twice := d.seen[id]; twice {
+			return true
+		}
+		d.seen[id] = struct{}{}
+	}
+	return false
+}
+
 func (d *tally) vote(s *slot, op int, o *Observation, f *File) {
 	if s.signed != nil && o.Seq > s.signed.Seq {
-		if f.SHA256 != s.signed.SHA256 {
-			s.late = append(s.late, Late{Member: member(o), SHA256: f.SHA256})
-		}
+		s.after = append(s.after, later{op, ballot{f, o}})
 		return
 	}
 	old := &s.ballots[op]
-	if old.file != nil && old.file.SHA256 == f.SHA256 && old.file.SHA512 == f.SHA512 {
-		return // said again: the vote keeps its first arrival, so the settle time does not start anew
-	}
 	if old.file != nil {
-		s.changed = append(s.changed, Change{o.Operator, o.Builder, old.file.SHA256, f.SHA256, old.obs.ID})
+		if old.file.SHA256 == f.SHA256 && old.file.SHA512 == f.SHA512 {
+			return // said again: the vote keeps its first arrival, so the settle time does not start anew
+		}
+		s.change(old, o, f)
+		s.undo(op, old, ballot{f, o})
 	}
 	*old = ballot{f, o}
+}
+
+func (s *slot) change(old *ballot, o *Observation, f *File) {
+	s.changed = append(s.changed, Change{o.Operator, o.Builder, old.file.SHA256, f.SHA256, old.obs.ID})
+}
+
+// undo keeps that a vote for the digest that is signed further on was gone by
+// then: the signer cannot have known.
+func (s *slot) undo(op int, old *ballot, by ballot) {
+	if s.signed != nil && old.file.SHA256 == s.signed.SHA256 {
+		s.undone = append(s.undone, later{op, by})
+	}
 }
 
 // withdraw takes back an operator's votes on the whole case. After a signature
@@ -123,41 +196,143 @@ func (d *tally) withdraw(op int, o *Observation) {
 		s := &d.slots[i]
 		b := &s.ballots[op]
 		switch {
-		case b.file == nil:
 		case s.signed != nil && o.Seq > s.signed.Seq:
-			if b.file.SHA256 == s.signed.SHA256 {
-				s.late = append(s.late, Late{Member: member(o), Withdrawn: true})
-			}
-		default:
+			s.after = append(s.after, later{op, ballot{nil, o}})
+		case b.file != nil:
 			s.withdrawn = true
+			s.undo(op, b, ballot{nil, o})
 			*b = ballot{}
 		}
 	}
 }
 
-// group sorts the ballots on one artifact into digest groups, and everybody else
-// into silent, without a vote, and missing.
-func (d *tally) group(s *slot, v *Verdict) {
+// afterSignature judges what the signature did not take into account. Nothing of
+// it touches a vote for the signed digest; who confirms it late is counted with
+// those who agree, and who differs is kept as dissent.
+func (d *tally) afterSignature(s *slot) {
+	want := s.signed.SHA512
+	if want == (statement.SHA512{}) {
+		want, _ = d.carriedSHA512(s, s.signed.SHA256)
+	}
+	d.passedOver(s)
+	for _, l := range s.after {
+		old := &s.ballots[l.op]
+		switch {
+		case l.file == nil && (old.file == nil || old.file.SHA256 != s.signed.SHA256):
+		case l.file == nil, l.file.SHA256 != s.signed.SHA256:
+			s.late = append(s.late, l.late())
+		case isOther(l.file.SHA512, want):
+			late := l.late()
+			late.OtherSHA512 = l.file.SHA512
+			s.late = append(s.late, late)
+		case old.file == nil:
+			*old = l.ballot
+		case old.file.SHA256 != l.file.SHA256:
+			s.change(old, l.obs, l.file)
+			*old = l.ballot
+		}
+	}
+}
+
+// passedOver finds dissent that was recorded before the signature and should
+// have stopped it. It arrived while the signer was asked, or whoever asked left
+// it out of the request; either way nobody must have to look for it.
+func (d *tally) passedOver(s *slot) {
+	missed := make([]*later, len(s.ballots))
+	if !d.ch.Rule.Passes(d.votersFor(s, s.signed.SHA256)) {
+		for i := range s.undone {
+			missed[s.undone[i].op] = &s.undone[i]
+		}
+	}
+	hold := d.ch.Dissent == policy.DissentHold
 	for op, b := range s.ballots {
-		if b.file == nil {
-			d.explainSilence(op, v)
+		switch {
+		case b.file != nil && b.file.SHA256 == s.signed.SHA256: // it came back
+		case missed[op] != nil:
+			s.late = append(s.late, missed[op].late())
+		case b.file != nil && hold:
+			s.late = append(s.late, (&later{op, b}).late())
+		}
+	}
+}
+
+// late writes it as dissent.
+func (l *later) late() Late {
+	if l.file == nil {
+		return Late{Member: member(l.obs), Withdrawn: true}
+	}
+	return Late{Member: member(l.obs), SHA256: l.file.SHA256}
+}
+
+// group sorts the ballots on one artifact into digest groups, those that meet
+// the quorum first, and everybody else into silent, without a vote, and missing.
+func (d *tally) group(s *slot, v *Verdict) {
+	votes := 0
+	for op := range s.ballots {
+		f := s.ballots[op].file
+		d.place[op] = -1
+		if f == nil {
+			d.explainSilence(op, s, v)
 			continue
 		}
-		i := slices.IndexFunc(v.Groups, func(g Group) bool { return g.SHA256 == b.file.SHA256 })
-		if i < 0 {
-			i = len(v.Groups)
-			v.Groups = append(v.Groups, Group{SHA256: b.file.SHA256, SHA512: b.file.SHA512,
-				Members: make([]Member, 0, len(s.ballots)-op)})
-		}
-		m := member(b.obs)
-		m.sha512 = &b.file.SHA512
-		v.Groups[i].Members = append(v.Groups[i].Members, m)
+		d.place[op] = groupOf(v, f)
+		votes++
+	}
+	members := make([]Member, 0, votes)
+	for i := range v.Groups {
+		members = d.fill(s, &v.Groups[i], i, members)
 	}
 	slices.SortFunc(v.Groups, compareGroups)
 }
 
-func (d *tally) explainSilence(op int, v *Verdict) {
+// groupOf returns the place of the group that the vote is in.
+func groupOf(v *Verdict, f *File) int {
+	for i := range v.Groups {
+		if v.Groups[i].SHA256 == f.SHA256 {
+			return i
+		}
+	}
+	v.Groups = append(v.Groups, Group{SHA256: f.SHA256, SHA512: f.SHA512})
+	return len(v.Groups) - 1
+}
+
+// fill completes the i-th group. Its SHA-512 is the one that the quorum carries,
+// else that of the first vote.
+func (d *tally) fill(s *slot, g *Group, i int, members []Member) []Member {
+	for op := range d.place {
+		d.set[op] = d.place[op] == i
+	}
+	if g.Passes = d.ch.Rule.Passes(d.set); g.Passes {
+		var sum statement.SHA512
+		if sum, d.carried = d.carriedSHA512(s, g.SHA256); d.carried {
+			g.SHA512 = sum
+		}
+	}
+	from := len(members)
+	for op := range d.place {
+		if d.place[op] != i {
+			continue
+		}
+		b := &s.ballots[op]
+		members = append(members, member(b.obs))
+		if isOther(b.file.SHA512, g.SHA512) {
+			members[len(members)-1].OtherSHA512 = b.file.SHA512
+		}
+	}
+	g.Members = members[from:len(members):len(members)]
+	return members
+}
+
+// isOther reports whether two votes name different SHA-512 digests. A vote that
+// names none differs from nothing.
+func isOther(a, b statement.SHA512) bool {
+	return a != b && a != (statement.SHA512{}) && b != (statement.SHA512{})
+}
+
+func (d *tally) explainSilence(op int, s *slot, v *Verdict) {
 	switch {
+	case slices.ContainsFunc(s.late, func(l Late) bool { return !l.Withdrawn && l.Operator == d.ch.Roster[op] }):
+		// It spoke on the file, too late to count.
 	case !d.answered[op]:
 		v.Missing = append(v.Missing, d.ch.Roster[op])
 	case d.noVote[op] != nil:
@@ -167,12 +342,21 @@ func (d *tally) explainSilence(op int, v *Verdict) {
 	}
 }
 
-// setOf marks the members' places in the roster. The result is good until the
-// next call.
-func (d *tally) setOf(members []Member) []bool {
-	clear(d.set)
-	for i := range members {
-		d.set[d.index[members[i].Operator]] = true
+// votersFor marks the places in the roster of those who vote for the digest. The
+// result is good until the next call.
+func (d *tally) votersFor(s *slot, digest statement.SHA256) []bool {
+	for op := range s.ballots {
+		f := s.ballots[op].file
+		d.set[op] = f != nil && f.SHA256 == digest
+	}
+	return d.set
+}
+
+// votersForBoth is votersFor for both digests.
+func (d *tally) votersForBoth(s *slot, digest statement.SHA256, sum statement.SHA512) []bool {
+	for op := range s.ballots {
+		f := s.ballots[op].file
+		d.set[op] = f != nil && f.SHA256 == digest && f.SHA512 == sum
 	}
 	return d.set
 }

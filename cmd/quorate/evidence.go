@@ -1,7 +1,179 @@
 package main
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
 
-type evidenceCmd struct{}
+	"quorate/internal/api"
+	"quorate/internal/client"
+	"quorate/internal/pgpsig"
+	"quorate/internal/render"
+	"quorate/quorum"
+	"quorate/quorum/policy"
+)
 
-func (evidenceCmd) Run() error { return errors.New("not written yet") }
+// evidenceSuffix is what the evidence file adds to the name of the file.
+const evidenceSuffix = ".evidence.json"
+
+type evidenceCmd struct {
+	serverFlags
+	caseFlags
+	Cert []string `sep:"none" env:"QUORATE_CERT" placeholder:"FILE" help:"Certificate that the signature must be by; may be repeated."`
+	Key  string   `placeholder:"NAME" help:"Evidence for the signature by this key, where a channel signs with several."`
+	Out  string   `placeholder:"DIR" help:"Folder for the evidence; beside the file without it."`
+	File string   `arg:"" help:"File that was signed."`
+}
+
+// Help is shown by --help.
+func (evidenceCmd) Help() string {
+	return `FILE.evidence.json has the statements as received, the policy, the request and the signer's answer. Before it
+is written it is checked that all of it is about this file and holds under the enclosed policy, and with --cert
+that the signature is good. Whether the policy is one to trust is for quorate verify, which takes yours.
+
+Exit codes: 0 written; 1 no answer from the coordinator; 2 usage; 3, 4, 5 not signed, as for quorate show;
+6 the evidence does not hold.`
+}
+
+func (c *evidenceCmd) Run() error {
+	if err := checkOut(c.Out); err != nil {
+		return err
+	}
+	certs, err := loadCertificates(c.Cert)
+	if err != nil {
+		return err
+	}
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	file, err := hashFile(c.File)
+	if err != nil {
+		return err
+	}
+	data, err := c.fetch(context.Background(), cl, file)
+	if err != nil {
+		return err
+	}
+	if err := checkBundle(file, certs, data); err != nil {
+		return err
+	}
+	path := beside(c.File, c.Out, evidenceSuffix)
+	if err := writeFile(path, data); err != nil {
+		return err
+	}
+	_, err = fmt.Println(path)
+	return err
+}
+
+func (c *evidenceCmd) fetch(ctx context.Context, cl *client.Client, file *hashedFile) ([]byte, error) {
+	known, err := cl.Artifacts(ctx, file.sha256)
+	if err != nil {
+		return nil, serverError(err)
+	}
+	a, err := c.choose(known.Artifacts, file)
+	if err != nil {
+		return nil, err
+	}
+	path := a.Evidence
+	if c.Key != "" {
+		path += "?" + url.Values{"key": {c.Key}}.Encode()
+	}
+	data, err := cl.Raw(ctx, path, quorum.MaxBundle)
+	if client.IsNotFound(err) {
+		return nil, &exitError{exitFailure, err, "quorate show FILE lists the signatures"}
+	}
+	if err != nil {
+		return nil, serverError(err)
+	}
+	return data, nil
+}
+
+// choose finds the one artifact that the file is.
+func (c *evidenceCmd) choose(list []api.Artifact, file *hashedFile) (*api.Artifact, error) {
+	var found, unsigned *api.Artifact
+	for i := range list {
+		a := &list[i]
+		switch {
+		case a.Artifact != file.name || !c.matches(a.Channel, a.Target, a.Stage):
+		case a.Evidence == "" || a.SHA256 != file.sha256:
+			unsigned = a
+		case found != nil:
+			return nil, usageError("say which with --channel, --target or --stage", "%s is signed more than once: for %s in channel %s and for %s in channel %s",
+				render.Text(c.File), render.Text(found.Target), render.Text(found.Channel), render.Text(a.Target), render.Text(a.Channel))
+		default:
+			found = a
+		}
+	}
+	switch {
+	case found != nil:
+		return found, nil
+	case unsigned != nil:
+		code := exitOf(unsigned)
+		if unsigned.SHA256 != file.sha256 && settled(unsigned) {
+			code = exitDisagree
+		}
+		if code == exitOK {
+			code = exitWaiting
+		}
+		return nil, &exitError{code, fmt.Errorf("%s is not signed. %s", render.Text(c.File), explain(unsigned)), "quorate show FILE says more; quorate wait FILE waits"}
+	}
+	return nil, &exitError{exitWaiting, fmt.Errorf("nobody has built %s", render.Text(c.File)), "quorate list shows what there is"}
+}
+
+// checkBundle refuses evidence that does not hold. Nothing is written that a
+// later quorate verify would find to be about another file.
+func checkBundle(file *hashedFile, certs []*pgpsig.Certificate, data []byte) error {
+	k := &checker{file: file, evidence: data}
+	b, err := quorum.ParseBundle(data)
+	if err != nil {
+		return doesNotHold(err)
+	}
+	if len(b.Answer.Signatures) == 0 {
+		return doesNotHold(errors.New("the answer has no signature"))
+	}
+	if len(certs) == 0 {
+		fmt.Fprintln(os.Stderr, "note: the signature was not checked, because no --cert is given; quorate verify checks it")
+	} else if err := k.useGood(b.Answer, certs); err != nil {
+		return doesNotHold(err)
+	}
+	if k.policy, err = policy.Load(b.Policy, k.at()); err != nil {
+		return doesNotHold(fmt.Errorf("the enclosed policy: %w", err))
+	}
+	k.checkEvidence()
+	var problems []string
+	for _, ck := range k.checks {
+		if ck.Result == fails {
+			problems = append(problems, ck.Name+": "+ck.Detail)
+		}
+	}
+	if len(problems) > 0 {
+		return doesNotHold(errors.New(strings.Join(problems, "; ")))
+	}
+	return nil
+}
+
+// useGood takes the first signature of the answer that one of the certificates
+// made over the file.
+func (k *checker) useGood(a *quorum.Answer, certs []*pgpsig.Certificate) error {
+	var last error
+	for _, s := range a.Signatures {
+		for _, c := range certs {
+			sig, err := k.file.verify(c, s.Signature)
+			if err == nil {
+				k.sig, k.signature = s.Signature, sig
+				return nil
+			}
+			last = err
+		}
+	}
+	return fmt.Errorf("no signature in it is by the certificate over this file: %w", last)
+}
+
+func doesNotHold(err error) error {
+	return &exitError{exitVerify, fmt.Errorf("the coordinator's evidence does not hold, nothing is written: %w", err),
+		"is the file the one that was signed, and --cert the right certificate? quorate show FILE"}
+}

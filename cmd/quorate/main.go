@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
+
+	"quorate/internal/render"
 )
 
 // Exit codes. They are part of the interface, see docs/cli.md.
@@ -49,11 +51,17 @@ func (versionCmd) Run() error {
 // exitError carries an exit code and a hint for the person.
 type exitError struct {
 	code int
-	err  error
+	err  error // nil when everything was said already
 	hint string
 }
 
-func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
 func (e *exitError) Unwrap() error { return e.err }
 
 func usageError(hint, format string, args ...any) error {
@@ -66,31 +74,47 @@ func main() { os.Exit(run(os.Args[1:])) }
 // is for people to standard error.
 func run(args []string) int {
 	var c cli
-	parser, err := kong.New(&c, kong.Name("quorate"), kong.UsageOnError(),
+	parser, err := kong.New(&c, kong.Name("quorate"),
 		kong.Description("Signs what enough independent builders built alike."))
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "quorate:", err)
-		return exitFailure
+		return report(err)
 	}
 	ctx, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "quorate: %v\nhint: quorate --help\n", err)
-		return exitUsage
+		return report(usageError(helpFor(err), "%w", err))
 	}
 	return report(ctx.Run())
 }
 
+// helpFor names the help of the command that was used wrongly.
+func helpFor(err error) string {
+	var p *kong.ParseError
+	hint := "quorate"
+	if errors.As(err, &p) && p.Context != nil {
+		for _, step := range p.Context.Path {
+			if step.Command != nil {
+				hint += " " + step.Command.Name
+			}
+		}
+	}
+	return hint + " --help"
+}
+
+// report says an error and returns the exit code. Parts of an error may come
+// from a file or a server, so none of it reaches the terminal as it is.
 func report(err error) int {
-	if err == nil {
-		return exitOK
-	}
-	fmt.Fprintln(os.Stderr, "quorate:", err)
 	var ee *exitError
-	if !errors.As(err, &ee) {
-		return exitFailure
+	switch {
+	case err == nil:
+		return exitOK
+	case !errors.As(err, &ee):
+		ee = &exitError{code: exitFailure}
+	case ee.err == nil:
+		return ee.code
 	}
+	fmt.Fprintln(os.Stderr, "quorate:", render.Message(err.Error()))
 	if ee.hint != "" {
-		fmt.Fprintln(os.Stderr, "hint:", ee.hint)
+		fmt.Fprintln(os.Stderr, "hint:", render.Message(ee.hint))
 	}
 	return ee.code
 }

@@ -1,7 +1,212 @@
 package main
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
 
-type verifyCmd struct{}
+	"quorate/internal/pgpsig"
+	"quorate/internal/render"
+	"quorate/quorum"
+	"quorate/quorum/policy"
+)
 
-func (verifyCmd) Run() error { return errors.New("not written yet") }
+type verifyCmd struct {
+	Policy    string `required:"" placeholder:"FILE" help:"Policy to judge by: yours, not the one that comes with the evidence."`
+	Cert      string `required:"" env:"QUORATE_CERT" placeholder:"FILE" help:"Certificate that the signature must be by."`
+	Signature string `placeholder:"FILE" help:"The signature; FILE.sig or FILE.asc without it."`
+	Evidence  string `placeholder:"FILE" help:"The evidence; FILE.evidence.json without it."`
+	JSON      bool   `name:"json" help:"One JSON object."`
+	File      string `arg:"" help:"File that was signed."`
+}
+
+// Help is shown by --help.
+func (verifyCmd) Help() string {
+	return `Works offline and believes nothing in the evidence: statements are verified and the quorum is counted
+again, by your policy, as of the time of the signature.
+
+Exit codes: 0 everything holds; 2 usage, or an input that cannot be read; 6 a check failed.`
+}
+
+func (c *verifyCmd) Run() error {
+	k, err := c.load()
+	if err != nil {
+		return err
+	}
+	k.checkSignature()
+	if err := c.loadPolicy(k); err != nil {
+		return err
+	}
+	k.checkEvidence()
+	return c.report(k)
+}
+
+// load reads the inputs. What is in them is judged later.
+func (c *verifyCmd) load() (*checker, error) {
+	sigPath, err := c.signaturePath()
+	if err != nil {
+		return nil, err
+	}
+	sig, err := readInput(sigPath, maxSignature)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := loadCertificates([]string{c.Cert})
+	if err != nil {
+		return nil, err
+	}
+	evidence, err := readEvidence(c.File, c.Evidence)
+	if err != nil {
+		return nil, err
+	}
+	file, err := hashFile(c.File)
+	if err != nil {
+		return nil, err
+	}
+	return &checker{file: file, cert: certs[0], sig: sig, evidence: evidence}, nil
+}
+
+func (c *verifyCmd) signaturePath() (string, error) {
+	if c.Signature != "" {
+		return c.Signature, nil
+	}
+	for _, suffix := range []string{".sig", ".asc"} {
+		if _, err := os.Stat(c.File + suffix); err == nil {
+			return c.File + suffix, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", unreadable(c.File+suffix, err)
+		}
+	}
+	return "", usageError("quorate wait fetches it; --signature names it", "there is neither %s.sig nor %s.asc", render.Text(c.File), render.Text(c.File))
+}
+
+func readEvidence(file, path string) ([]byte, error) {
+	if path == "" {
+		path = file + evidenceSuffix
+	}
+	data, err := readInput(path, quorum.MaxBundle)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usageError("quorate evidence FILE fetches it; --evidence names it", "there is no %s", render.Text(path))
+	}
+	return data, err
+}
+
+// loadPolicy loads the policy as of the time of the signature, so that an old
+// signature can be checked under a policy that has expired since.
+func (c *verifyCmd) loadPolicy(k *checker) error {
+	data, err := readInput(c.Policy, policy.MaxSize)
+	if err != nil {
+		return err
+	}
+	k.policy, err = policy.Load(data, k.at())
+	if errors.Is(err, policy.ErrExpired) {
+		k.policyErr = err
+		return nil
+	}
+	if err != nil {
+		return usageError("quorate policy check "+render.Text(c.Policy), "%s: %w", render.Text(c.Policy), err)
+	}
+	return nil
+}
+
+// verifyResult is what --json prints. It is part of the interface.
+type verifyResult struct {
+	File        string    `json:"file"`
+	OK          bool      `json:"ok"`
+	Fingerprint string    `json:"fingerprint,omitzero"`
+	SignedAt    time.Time `json:"signedAt,omitzero"`
+	Checks      []check   `json:"checks"`
+}
+
+func (c *verifyCmd) report(k *checker) error {
+	failed := k.failures()
+	if c.JSON {
+		r := verifyResult{File: c.File, OK: failed == 0, Checks: k.checks}
+		if k.signature != nil {
+			r.Fingerprint, r.SignedAt = k.signature.Fingerprint, k.signature.Created
+		}
+		if err := printJSON(os.Stdout, r); err != nil {
+			return err
+		}
+	} else {
+		for _, ck := range k.checks {
+			fmt.Println(ck.line())
+		}
+	}
+	if failed > 0 {
+		return &exitError{exitVerify, fmt.Errorf("%d of %d checks failed for %s", failed, len(k.checks), render.Text(c.File)),
+			"do not use the file until you know why"}
+	}
+	return nil
+}
+
+// checker collects the outcome of checks on one file.
+type checker struct {
+	file     *hashedFile
+	cert     *pgpsig.Certificate // nil: the signature is not checked
+	sig      []byte              // FILE.sig; nil: none is given
+	evidence []byte
+
+	policy    *policy.Policy // nil when it was expired at the time of the signature
+	policyErr error
+
+	signature *pgpsig.Signature // of sig, once it verified
+	bundle    *quorum.Bundle
+	checks    []check
+}
+
+// check is one line of the outcome.
+type check struct {
+	Result result `json:"result"`
+	Name   string `json:"check"`
+	Detail string `json:"detail"`
+}
+
+type result string
+
+const (
+	passed result = "ok"
+	fails  result = "FAIL"
+	note   result = "note" // true, and no reason to refuse; a person may want to know
+)
+
+func (c check) line() string {
+	return fmt.Sprintf("%-4s  %-10s  %s", c.Result, c.Name, render.Message(c.Detail))
+}
+
+func (k *checker) add(r result, name, format string, args ...any) {
+	k.checks = append(k.checks, check{r, name, fmt.Sprintf(format, args...)})
+}
+
+// test adds ok or FAIL.
+func (k *checker) test(name string, ok bool, good, bad string) bool {
+	if ok {
+		k.add(passed, name, "%s", good)
+	} else {
+		k.add(fails, name, "%s", bad)
+	}
+	return ok
+}
+
+func (k *checker) failures() (n int) {
+	for _, c := range k.checks {
+		if c.Result == fails {
+			n++
+		}
+	}
+	return n
+}
+
+// at is the time as of which everything is judged: the signature's. Without a
+// good signature it is what the answer claims; the outcome is FAIL then anyway.
+func (k *checker) at() time.Time {
+	if k.signature != nil {
+		return k.signature.Created
+	}
+	if b, err := quorum.ParseBundle(k.evidence); err == nil && len(b.Answer.Signatures) > 0 {
+		return b.Answer.Signatures[0].SignedAt
+	}
+	return time.Time{}
+}

@@ -27,6 +27,7 @@ const (
 	CodeMethod     = "method-not-allowed"
 	CodeNotReady   = "not-ready"
 	CodeInternal   = "internal"
+	CodeBadHost    = "bad-host" // the request was not made for this server
 )
 
 // Channels answers GET /v1/channels.
@@ -159,4 +160,16 @@ type Event struct {
 	State    quorum.State       `json:"state"`
 	Reason   quorum.Reason      `json:"reason"`
 	Digests  []statement.SHA256 `json:"digests"` // all that were voted for
+}
+
+// Ready answers GET /readyz, with status 503 unless Ready.
+type Ready struct {
+	Ready  bool             `json:"ready"`
+	Checks map[string]Check `json:"checks"` // "bus", "database", "record", "policy"
+}
+
+// Check is one condition of readiness.
+type Check struct {
+	OK      bool   `json:"ok"`
+	Message string `json:"message,omitzero"`
 }

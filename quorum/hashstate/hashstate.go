@@ -22,10 +22,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
+
+	"github.com/go-json-experiment/json"
 )
 
 // Algorithm names a hash function whose state can travel.
@@ -174,14 +175,14 @@ func (st State) MarshalJSON() ([]byte, error) {
 	return json.Marshal(wire{hex.EncodeToString(st.Chain), base64.StdEncoding.EncodeToString(st.Tail), &st.Length})
 }
 
-// Decode reads the neutral form of a state of algorithm a. It accepts only the
-// one encoding that [State.MarshalJSON] writes for a state (apart from white
-// space), so that comparing states is comparing bytes.
+// Decode reads the neutral form of a state of algorithm a. Its members may come
+// in any order, but each has one form and stands once: repeated members, names
+// in another case, unknown names and bytes behind the object are errors. Where
+// equal states have to be equal bytes, as under the id of a request, compare
+// with what [State.MarshalJSON] writes.
 func Decode(a Algorithm, data []byte) (State, error) {
 	var w wire
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&w); err != nil {
+	if err := json.Unmarshal(data, &w, json.RejectUnknownMembers(true)); err != nil {
 		return State{}, fmt.Errorf("hash state: %w", err)
 	}
 	if w.Length == nil {

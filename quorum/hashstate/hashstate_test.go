@@ -143,7 +143,12 @@ func TestBadStatesAreRefusedByField(t *testing.T) {
 		{"length missing", "sha256", `{"h":"` + h32 + `","tail":""}`, "length is missing"},
 		{"length negative", "sha256", `{"h":"` + h32 + `","tail":"","length":-64}`, "length"},
 		{"length too large", "sha256", `{"h":"` + h32 + `","tail":"","length":2305843009213693952}`, "beyond 2^61"},
-		{"unknown field", "sha256", `{"h":"` + h32 + `","tail":"","length":0,"x":1}`, "unknown field"},
+		{"unknown field", "sha256", `{"h":"` + h32 + `","tail":"","length":0,"x":1}`, "unknown"},
+		{"name in another case", "sha256", `{"H":"` + h32 + `","tail":"","length":0}`, "unknown"},
+		{"h twice", "sha256", `{"h":"00","h":"` + h32 + `","tail":"","length":0}`, "duplicate"},
+		{"bytes behind the object", "sha256", `{"h":"` + h32 + `","tail":"","length":0} 1`, "invalid"},
+		{"not an object", "sha256", `null`, "length is missing"},
+		{"length with an exponent", "sha256", `{"h":"` + h32 + `","tail":"","length":64e0}`, "length"},
 		{"unknown algorithm", "md5", `{"h":"","tail":"","length":0}`, "unknown algorithm"},
 	}
 	for _, c := range cases {

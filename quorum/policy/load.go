@@ -2,8 +2,12 @@ package policy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/pelletier/go-toml/v2"
 
 	"quorate/quorum/statement"
 )
@@ -34,6 +38,10 @@ func (l *loader) run() {
 	if l.f.Expires.IsZero() {
 		l.bad("expires is missing")
 	}
+	if max(len(l.f.Operators), len(l.f.Groups), len(l.f.Channels)) > maxEntries {
+		l.bad("more than %d operators, groups or channels", maxEntries)
+		return
+	}
 	for _, o := range l.f.Operators {
 		l.operator(o)
 	}
@@ -53,6 +61,38 @@ func (l *loader) run() {
 	}
 	for _, c := range l.f.Channels {
 		l.channel(c)
+	}
+}
+
+// checkText refuses what the decoder lets through and what would mean two
+// things: keys that are written in another case (it takes "Need" for "need", and
+// then the later of the two wins), and times without an offset, which each
+// machine would read in its own time zone.
+func (l *loader) checkText(data []byte) {
+	var tree map[string]any
+	if err := toml.Unmarshal(data, &tree); err != nil {
+		l.bad("%w", explain(err))
+		return
+	}
+	l.checkValue("", tree)
+}
+
+func (l *loader) checkValue(path string, value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			at := strings.TrimPrefix(path+"."+key, ".")
+			if key != strings.ToLower(key) {
+				l.bad("unknown key %s: keys are lower-case", at)
+			}
+			l.checkValue(at, v[key])
+		}
+	case []any:
+		for i, element := range v {
+			l.checkValue(fmt.Sprintf("%s[%d]", path, i), element)
+		}
+	case toml.LocalDate, toml.LocalDateTime, toml.LocalTime:
+		l.bad("%s: %v has no time zone; write a time such as 2027-06-01T00:00:00Z", path, v)
 	}
 }
 
@@ -180,8 +220,10 @@ func (l *loader) channel(f fileChannel) {
 		l.bad("channel %q has no targets", f.Name)
 	}
 	for _, t := range f.Targets {
-		if !strings.HasPrefix(t, "pkg:") && t != "*" {
+		if t != "*" && !strings.HasPrefix(t, "pkg:") {
 			l.bad("channel %q: target pattern %q does not begin with pkg:", f.Name, t)
+		} else if t != "*" && !statement.ValidTarget(strings.ReplaceAll(t, "*", "a/a")) {
+			l.bad("channel %q: target pattern %q can match no package URL", f.Name, t)
 		}
 	}
 	if c.Dissent == "" {

@@ -27,6 +27,10 @@ import (
 // MaxSize bounds a policy file, in bytes.
 const MaxSize = 4 << 20
 
+// maxEntries bounds the operators, groups and channels of a policy. A policy may
+// come with foreign evidence, and every channel holds a roster of its own.
+const maxEntries = 1024
+
 // Policy is a loaded policy file. It is immutable after [Load].
 type Policy struct {
 	Version   uint64
@@ -207,6 +211,9 @@ func Load(data []byte, at time.Time) (*Policy, error) {
 	l := loader{f: f, p: &Policy{Version: f.Version, Expires: f.Expires.UTC(), Digest: sha256.Sum256(data),
 		builders: map[string]*Builder{}, channels: map[string]*Channel{}}}
 	l.run()
+	if len(l.problems) == 0 {
+		l.checkText(data)
+	}
 	if len(l.problems) > 0 {
 		return nil, fmt.Errorf("policy: %w", errors.Join(l.problems...))
 	}

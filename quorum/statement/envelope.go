@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -90,7 +91,7 @@ func openEnvelope(raw []byte) (payload, sig []byte, err error) {
 		return nil, nil, refuse(CodeTooLarge, "", "%d bytes, at most %d", len(raw), MaxEnvelope)
 	}
 	var env envelope
-	if err := unmarshal(raw, &env); err != nil {
+	if err := unmarshal(raw, &env, ""); err != nil {
 		return nil, nil, err
 	}
 	if env.PayloadType != PayloadType {
@@ -123,25 +124,57 @@ func decodeBase64(s string) ([]byte, error) {
 }
 
 // unmarshal decodes strictly where strictness decides meaning: duplicate keys,
-// invalid UTF-8, names that differ in case only, and trailing bytes are errors.
-// Unknown fields are passed over, as in-toto asks of every consumer.
-func unmarshal(data []byte, into any) error {
-	err := json.Unmarshal(data, into)
-	if err == nil {
-		return nil
+// invalid UTF-8, names that differ from a known one in case only, and trailing
+// bytes are errors. Unknown fields are passed over, as in-toto asks of every
+// consumer. The path is that of the whole, for errors.
+func unmarshal[T any](data []byte, into *T, path string) error {
+	if err := json.Unmarshal(data, into); err != nil {
+		return explain(err, path)
 	}
+	// A reader that ignores case, as encoding/json does, must not find another
+	// meaning in it. (This way of reading passes over "-" and "_" as well.)
+	var folded T
+	if err := json.Unmarshal(data, &folded, json.MatchCaseInsensitiveNames(true)); err != nil {
+		return explain(err, path)
+	}
+	if !reflect.DeepEqual(*into, folded) {
+		return refuse(CodeBadJSON, path, "a name differs from a known one in case only")
+	}
+	return nil
+}
+
+func explain(err error, path string) error {
 	var sem *json.SemanticError
 	if errors.As(err, &sem) {
-		return refuse(CodeBadField, pointer(sem.JSONPointer), "cannot be a JSON %v", sem.JSONKind)
+		if sem.Err != nil {
+			return refuse(CodeBadField, fieldPath(path, sem.JSONPointer), "%v", sem.Err)
+		}
+		return refuse(CodeBadField, fieldPath(path, sem.JSONPointer), "cannot be a JSON %v", sem.JSONKind)
 	}
 	var syn *jsontext.SyntacticError
 	if errors.As(err, &syn) {
-		return refuse(CodeBadJSON, pointer(syn.JSONPointer), "%v at byte %d", syn.Err, syn.ByteOffset)
+		return refuse(CodeBadJSON, fieldPath(path, syn.JSONPointer), "%v at byte %d", syn.Err, syn.ByteOffset)
 	}
-	return refuse(CodeBadJSON, "", "%v", err)
+	return refuse(CodeBadJSON, path, "%v", err)
 }
 
-func pointer(p jsontext.Pointer) string { return clip(string(p)) }
+// fieldPath writes a JSON pointer as the other errors write a field.
+func fieldPath(path string, p jsontext.Pointer) string {
+	for token := range p.Tokens() {
+		switch _, err := strconv.ParseUint(token, 10, 32); {
+		case err == nil:
+			path += "[" + token + "]"
+		case path == "":
+			path = token
+		default:
+			path += "." + token
+		}
+		if len(path) > 256 {
+			break
+		}
+	}
+	return clip(path)
+}
 
 // clip keeps a hostile string from filling a log line.
 func clip(s string) string {

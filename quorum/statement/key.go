@@ -8,8 +8,10 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -35,7 +37,7 @@ func NewPublicKey(pub crypto.PublicKey) (PublicKey, error) {
 		return newEd25519(k)
 	case *ecdsa.PublicKey:
 		if k.Curve != elliptic.P256() {
-			return PublicKey{}, fmt.Errorf("statement key: curve %s, want P-256", k.Curve.Params().Name)
+			return PublicKey{}, errors.New("statement key: ECDSA key is not on P-256")
 		}
 		raw, err := k.Bytes()
 		if err != nil {
@@ -50,13 +52,31 @@ func newEd25519(raw []byte) (PublicKey, error) {
 	if len(raw) != ed25519.PublicKeySize {
 		return PublicKey{}, fmt.Errorf("statement key: ed25519 key has %d bytes, want %d", len(raw), ed25519.PublicKeySize)
 	}
-	if bytes.Equal(raw, make([]byte, len(raw))) {
-		// The zero point is what a template leaves behind, and it is of small
-		// order: signatures under it can be made by anyone.
-		return PublicKey{}, errors.New("statement key: ed25519 key is all zero")
+	if smallOrder(raw) {
+		return PublicKey{}, errors.New("statement key: ed25519 key is a point of small order, anyone can sign with it")
 	}
 	k := [ed25519.PublicKeySize]byte(raw)
 	return PublicKey{ed: &k, b: prefixEd25519 + string(raw)}, nil
+}
+
+// smallOrders are the y coordinates, little-endian, of the Ed25519 points whose
+// order divides 8, in every encoding that RFC 8032's decoding lets through. For
+// these a signature can be made without any private key. The zero that a
+// template leaves behind is one of them.
+var smallOrders = [...]string{
+	"0000000000000000000000000000000000000000000000000000000000000000",
+	"0100000000000000000000000000000000000000000000000000000000000000",
+	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p-1
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p, that is 0
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", // p+1, that is 1
+}
+
+func smallOrder(raw []byte) bool {
+	y := bytes.Clone(raw)
+	y[len(y)-1] &= 0x7f // the sign of x
+	return slices.Contains(smallOrders[:], hex.EncodeToString(y))
 }
 
 // ParsePublicKey reads the text form.

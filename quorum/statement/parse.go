@@ -1,6 +1,7 @@
 package statement
 
 import (
+	"crypto/sha256"
 	"strconv"
 	"strings"
 	"time"
@@ -80,7 +81,7 @@ func Parse(raw []byte) (*Statement, error) {
 		return nil, err
 	}
 	var js jsonStatement
-	if err := unmarshal(payload, &js); err != nil {
+	if err := unmarshal(payload, &js, ""); err != nil {
 		return nil, err
 	}
 	if js.Type != TypeStatement {
@@ -89,11 +90,14 @@ func Parse(raw []byte) (*Statement, error) {
 	if js.PredicateType != PredicateProvenance && js.PredicateType != PredicateNoVote {
 		return nil, refuse(CodePredicateType, "predicateType", "%q is not known", clip(js.PredicateType))
 	}
-	s := &Statement{raw: raw, id: ID(raw), sig: sig, pae: PAE(PayloadType, payload)}
+	s := &Statement{raw: raw, id: ID(raw), sig: sig, payload: sha256.Sum256(payload), pae: PAE(PayloadType, payload)}
 	if err := s.readPredicate(js.Predicate, js.PredicateType == PredicateNoVote); err != nil {
 		return nil, err
 	}
-	return s, s.readSubjects(js.Subject)
+	if err := s.readSubjects(js.Subject); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *Statement) readPredicate(value jsontext.Value, noVote bool) error {
@@ -101,7 +105,7 @@ func (s *Statement) readPredicate(value jsontext.Value, noVote bool) error {
 	if len(value) == 0 {
 		return refuse(CodeBadField, "predicate", "is missing")
 	}
-	if err := unmarshal(value, &p); err != nil {
+	if err := unmarshal(value, &p, "predicate"); err != nil {
 		return err
 	}
 	def, run := p.BuildDefinition, p.RunDetails
@@ -122,6 +126,13 @@ func (s *Statement) readPredicate(value jsontext.Value, noVote bool) error {
 	if s.Source != nil && (len(s.Source.URI) > maxSourceURI || !printable(s.Source.URI)) {
 		return refuse(CodeBadField, "predicate.buildDefinition.externalParameters.source.uri", "too long or not printable")
 	}
+	// Both are shown in one line.
+	if len(s.Invocation) > maxInvocation || !printable(s.Invocation) {
+		return refuse(CodeBadField, "predicate.runDetails.metadata.invocationId", "too long or not printable")
+	}
+	if len(s.Version) > maxVersion || !printable(s.Version) {
+		return refuse(CodeBadField, "predicate.runDetails.builder.version.quorate", "too long or not printable")
+	}
 	if err := s.readTimes(run.Metadata); err != nil {
 		return err
 	}
@@ -129,17 +140,32 @@ func (s *Statement) readPredicate(value jsontext.Value, noVote bool) error {
 }
 
 func (s *Statement) readTimes(m jsonMetadata) (err error) {
-	if s.Started, err = time.Parse(time.RFC3339, m.StartedOn); err != nil {
-		return refuse(CodeBadField, "predicate.runDetails.metadata.startedOn", "not an RFC 3339 time")
+	const path = "predicate.runDetails.metadata."
+	if s.Started, err = readTime(m.StartedOn, path+"startedOn"); err != nil {
+		return err
 	}
-	if s.Finished, err = time.Parse(time.RFC3339, m.FinishedOn); err != nil {
-		return refuse(CodeBadField, "predicate.runDetails.metadata.finishedOn", "not an RFC 3339 time")
+	if s.Finished, err = readTime(m.FinishedOn, path+"finishedOn"); err != nil {
+		return err
 	}
-	s.Started, s.Finished = s.Started.UTC(), s.Finished.UTC()
 	if s.Finished.Before(s.Started) {
-		return refuse(CodeBadField, "predicate.runDetails.metadata.finishedOn", "is before startedOn")
+		return refuse(CodeBadField, path+"finishedOn", "is before startedOn")
 	}
 	return nil
+}
+
+// readTime reads RFC 3339 without what time.Parse lets through (a comma for the
+// point, an hour of one digit). The years are those that nanoseconds since 1970
+// can tell, and that JSON can write in every zone: a builder must not be able to
+// break whoever stores or shows its times.
+func readTime(text, path string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil || strings.Contains(text, ",") || text[12] == ':' {
+		return t, refuse(CodeBadField, path, "not an RFC 3339 time")
+	}
+	if t = t.UTC(); t.Year() < 1970 || t.Year() > 2261 {
+		return t, refuse(CodeBadField, path, "the year %d is not from 1970 to 2261", t.Year())
+	}
+	return t, nil
 }
 
 func (s *Statement) readStatus(p jsonPredicate, noVote bool) error {

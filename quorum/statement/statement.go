@@ -33,12 +33,15 @@ const (
 
 // Limits on what one statement may carry.
 const (
-	MaxEnvelope  = 1 << 20 // bytes of the envelope
-	MaxSubjects  = 4096    // artifacts in one statement
-	MaxName      = 255     // bytes of an artifact's name
-	MaxTarget    = 512     // bytes of a package URL
-	MaxReason    = 4096    // bytes of a no-vote's reason
-	maxSourceURI = 2048
+	MaxEnvelope = 1 << 20 // bytes of the envelope
+	MaxSubjects = 4096    // artifacts in one statement
+	MaxName     = 255     // bytes of an artifact's name
+	MaxTarget   = 512     // bytes of a package URL
+	MaxReason   = 4096    // bytes of a no-vote's reason
+
+	maxSourceURI  = 2048
+	maxInvocation = 2048 // it may be a URI
+	maxVersion    = 256
 )
 
 // SHA256 is a SHA-256 digest. Its text form is lower-case hex.
@@ -151,10 +154,11 @@ type Statement struct {
 	Finished     time.Time
 	Version      string // version of the software that made the statement
 
-	raw []byte // the envelope as received
-	id  SHA256
-	pae []byte // what the signature covers
-	sig []byte
+	raw     []byte // the envelope as received
+	id      SHA256
+	payload SHA256
+	pae     []byte // what the signature covers
+	sig     []byte
 }
 
 // IsVote reports whether the statement votes for digests.
@@ -162,6 +166,12 @@ func (s *Statement) IsVote() bool { return s.Status == "" }
 
 // ID is the SHA-256 of [Statement.Raw].
 func (s *Statement) ID() SHA256 { return s.id }
+
+// PayloadID is the SHA-256 of what the builder signed. Unlike [Statement.ID] it
+// stays the same when somebody else puts the payload into another envelope: with
+// another keyid, other white space, or a second signature value that ECDSA lets
+// anyone compute from the first. Two statements with one PayloadID were said once.
+func (s *Statement) PayloadID() SHA256 { return s.payload }
 
 // Raw returns the envelope as it was received. Callers must not change it.
 func (s *Statement) Raw() []byte { return s.raw }

@@ -1,0 +1,4 @@
+package filehash
+
+// BlockSize lets tests use sizes around the block's.
+const BlockSize = blockSize

@@ -1,0 +1,261 @@
+// Package filehash reads a file once and gives everything that builders vote
+// on: size, SHA-256, SHA-512 and the resumable state of both.
+//
+// # Guarantees
+//
+//   - The two hashes run side by side on the same read-only buffers. Memory is
+//     constant: [ringBlocks] blocks of [blockSize] for each file being read,
+//     however large it is.
+//   - A file that visibly changes while it is read is an error that wraps
+//     [ErrChanged] and names it: size, modification time and identity are
+//     compared before and after, of the open file and of the path, and the bytes
+//     read are counted.
+//   - Only regular files are read. A symbolic link is followed; a directory, a
+//     device or a pipe is refused with [ErrNotRegular] before it is opened.
+//
+// # Non-guarantees
+//
+//   - Someone who writes into a file and puts its modification time back is not
+//     noticed, nor is a write within one tick of the file system's clock that
+//     keeps the size. The digests then belong to no moment of the file; as other
+//     builders will not have them, they cannot be signed.
+package filehash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sourcegraph/conc/pool"
+
+	"quorate/quorum/hashstate"
+	"quorate/quorum/statement"
+)
+
+var (
+	// ErrChanged says that a file is not what it was when reading began.
+	ErrChanged = errors.New("file changed while it was read")
+
+	// ErrNotRegular says that a path is a directory, a device, a pipe or a socket.
+	ErrNotRegular = errors.New("not a regular file")
+)
+
+// The slower hash must never wait for a read, and the blocks should still be in
+// the processor's cache when the second hash gets to them.
+const (
+	blockSize  = 256 << 10
+	ringBlocks = 4
+)
+
+// Progress is told how many more bytes were read. It is called from several
+// goroutines at once and must return quickly.
+type Progress func(bytes int)
+
+// Files hashes files side by side, as many at a time as there are processors
+// for, and returns the artifacts in the order of the paths. The first error ends
+// all work.
+func Files(ctx context.Context, paths []string, progress Progress) ([]statement.Artifact, error) {
+	// One large file already keeps two processors busy.
+	atOnce := max(1, runtime.GOMAXPROCS(0)/2)
+	artifacts := make([]statement.Artifact, len(paths))
+	p := pool.New().WithMaxGoroutines(atOnce).WithContext(ctx).WithCancelOnError().WithFirstError()
+	for i, path := range paths {
+		p.Go(func(ctx context.Context) (err error) {
+			artifacts[i], err = File(ctx, path, progress)
+			return err
+		})
+	}
+	if err := p.Wait(); err != nil {
+		return nil, err
+	}
+	return artifacts, nil
+}
+
+// File hashes one file. The artifact's name is the last element of path.
+// progress may be nil.
+func File(ctx context.Context, path string, progress Progress) (statement.Artifact, error) {
+	// Asked before opening, because opening a pipe waits for a writer.
+	if err := Check(path); err != nil {
+		return statement.Artifact{}, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return statement.Artifact{}, fmt.Errorf("hash: %w", err)
+	}
+	defer f.Close()
+	before, err := f.Stat()
+	if err != nil {
+		return statement.Artifact{}, fmt.Errorf("hash: %w", err)
+	}
+	if !before.Mode().IsRegular() {
+		return statement.Artifact{}, fmt.Errorf("hash %s: %w", path, ErrNotRegular)
+	}
+	a, err := hashStream(ctx, f, progress)
+	if err != nil {
+		return statement.Artifact{}, fmt.Errorf("hash %s: %w", path, err)
+	}
+	if err := unchanged(f, path, before, a.Size); err != nil {
+		return statement.Artifact{}, fmt.Errorf("hash %s: %w", path, err)
+	}
+	a.Name = filepath.Base(path)
+	return a, nil
+}
+
+// Check reports whether path can be hashed, as far as can be told without
+// reading it.
+func Check(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("hash: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("hash %s: %w", path, ErrNotRegular)
+	}
+	return nil
+}
+
+// unchanged compares both the open file and what the path names by now: a file
+// may be written to, or replaced by another one.
+func unchanged(f *os.File, path string, before os.FileInfo, read uint64) error {
+	if read != uint64(before.Size()) {
+		return fmt.Errorf("%w: read %d bytes, size was %d", ErrChanged, read, before.Size())
+	}
+	same := func(after os.FileInfo) bool {
+		return os.SameFile(before, after) && after.Size() == before.Size() && after.ModTime().Equal(before.ModTime())
+	}
+	after, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !same(after) {
+		return fmt.Errorf("%w: it was written to", ErrChanged)
+	}
+	if after, err = os.Stat(path); err != nil {
+		return fmt.Errorf("%w: %w", ErrChanged, err)
+	}
+	if !same(after) {
+		return fmt.Errorf("%w: another file took its place", ErrChanged)
+	}
+	return nil
+}
+
+// block is one piece of the file. Its data is read-only from the moment it is
+// handed to the hashes until the last of them has let it go.
+type block struct {
+	buf  []byte
+	n    int
+	left atomic.Int32 // hashes that still need it
+}
+
+// blocks are shared by all files of the process: thousands of small files must
+// not allocate a ring each.
+var blocks = sync.Pool{New: func() any { return &block{buf: make([]byte, blockSize)} }}
+
+// lane is one hash and the blocks on the way to it.
+type lane struct {
+	algorithm hashstate.Algorithm
+	hash      hash.Hash
+	in        chan *block
+}
+
+func newLane(a hashstate.Algorithm) *lane {
+	return &lane{a, a.New(), make(chan *block, ringBlocks)}
+}
+
+func (l *lane) run(free chan<- *block) {
+	for b := range l.in {
+		l.hash.Write(b.buf[:b.n])
+		if b.left.Add(-1) == 0 {
+			free <- b
+		}
+	}
+}
+
+func hashStream(ctx context.Context, r io.Reader, progress Progress) (statement.Artifact, error) {
+	free := make(chan *block, ringBlocks) // never blocks a sender: it holds the whole ring
+	lanes := []*lane{newLane(hashstate.SHA256), newLane(hashstate.SHA512)}
+	var running sync.WaitGroup
+	for _, l := range lanes {
+		running.Go(func() { l.run(free) })
+	}
+	err := feed(ctx, r, free, lanes, progress)
+	for _, l := range lanes {
+		close(l.in)
+	}
+	running.Wait()
+	// Every block that was taken lies in free again.
+	for len(free) > 0 {
+		blocks.Put(<-free)
+	}
+	if err != nil {
+		return statement.Artifact{}, err
+	}
+	return artifact(lanes[0], lanes[1])
+}
+
+// feed reads r to its end. Blocks are taken from the pool until the ring is
+// complete, so that a small file takes one.
+func feed(ctx context.Context, r io.Reader, free chan *block, lanes []*lane, progress Progress) error {
+	taken := 0
+	for {
+		b, err := take(ctx, free, &taken)
+		if err != nil {
+			return err
+		}
+		b.n, err = io.ReadFull(r, b.buf)
+		if b.n == 0 || err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			free <- b
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		b.left.Store(int32(len(lanes)))
+		n := b.n // the block belongs to the lanes from here on
+		for _, l := range lanes {
+			l.in <- b
+		}
+		if progress != nil {
+			progress(n)
+		}
+		if err != nil { // a short block is the last one
+			return nil
+		}
+	}
+}
+
+func take(ctx context.Context, free chan *block, taken *int) (*block, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	select {
+	case b := <-free:
+		return b, nil
+	default:
+	}
+	if *taken < ringBlocks {
+		*taken++
+		return blocks.Get().(*block), nil
+	}
+	return <-free, nil // the hashes always finish what they have
+}
+
+func artifact(l256, l512 *lane) (a statement.Artifact, err error) {
+	if a.State256, err = hashstate.Of(l256.algorithm, l256.hash); err != nil {
+		return a, err
+	}
+	if a.State512, err = hashstate.Of(l512.algorithm, l512.hash); err != nil {
+		return a, err
+	}
+	a.Size = a.State256.Length
+	a.SHA256 = statement.SHA256(l256.hash.Sum(nil))
+	a.SHA512 = statement.SHA512(l512.hash.Sum(nil))
+	return a, nil
+}

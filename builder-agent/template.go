@@ -1,0 +1,99 @@
+package builderagent
+
+import (
+	"fmt"
+	"strings"
+)
+
+// configText is the agent.toml that keygen writes: what was given is set, the
+// rest stands there as a comment with its default.
+func configText(o KeygenOptions) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Configuration of the builder agent.
+
+# Name of this builder, as in the policy and in the coordinator's users.
+name = %s
+
+# Where the bus is: nats://HOST:PORT or tls://HOST:PORT.
+nats = %s
+
+# The certificate authority of the bus; setting it makes TLS mandatory.
+%s
+
+# --- For "quorate agent run" only. "quorate attest" needs nothing of this. ---
+
+# Channels whose jobs are built.
+%s
+
+`, quote(o.Name), quote(o.NATS), setting("ca_file", quote(o.CAFile), o.CAFile != ""),
+		setting("channels", quoteList(o.Channels), len(o.Channels) > 0))
+	b.WriteString(`# The build command and its arguments; there is no shell. It runs in an empty
+# directory and finds the job in QUORATE_TARGET, QUORATE_SOURCE_URI and others.
+# They come from the network: quote them, and write -- before them.
+# command = ["/usr/local/bin/rebuild"]
+
+# The files to vote on, relative to the build's directory.
+# outputs = ["out/*.pkg.tar.zst"]
+
+# How long a build may take, and how long it has to stop when told to.
+# timeout = "2h"
+# grace = "10s"
+
+# How long logs, outputs and confirmed statements are kept.
+# retention = "720h"
+
+# How many bytes of a build's output are kept.
+# log_limit = 16777216
+
+# What the build used: "auto" asks dpkg-query or pacman, "none" leaves it out.
+# A command, run after the build, prints lines of: name version [sha256]
+# dependencies = "auto"
+# dependencies_command = ["/usr/local/bin/list-packages"]
+
+# How many builds run at once.
+# parallel = 1
+
+# Directory of statements that no coordinator has confirmed yet.
+# spool = "spool"
+
+# Further variables for the build command.
+# [env]
+# MAKEFLAGS = "-j8"
+`)
+	return b.String()
+}
+
+// setting writes a setting, as a comment if it is not set.
+func setting(key, value string, set bool) string {
+	if !set {
+		return "# " + key + " = " + value
+	}
+	return key + " = " + value
+}
+
+func quoteList(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = quote(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// quote writes a TOML basic string (TOML v1.0, "String").
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"quorate/hsmsigner"
+	"quorate/hsmsigner/token"
+)
+
+type initCmd struct {
+	State  string   `required:"" placeholder:"DIR" help:"Folder for configuration, ledger and nkey; made if missing."`
+	Name   string   `default:"signer" help:"Name of this signer among the users of the bus."`
+	Nats   string   `placeholder:"URL" help:"URL of the bus. [nats://127.0.0.1:4222]"`
+	CA     string   `name:"ca" placeholder:"FILE" help:"Root certificate of the bus."`
+	Policy string   `placeholder:"FILE" help:"The signer's own copy of the policy. [policy.toml in the folder]"`
+	Key    []string `placeholder:"LABEL=CERT" help:"A key to answer for, and its certificate file. Can be repeated."`
+	tokenFlags
+}
+
+func (c *initCmd) Run(ctx context.Context, s *streams) error {
+	conf := hsmsigner.Config{Name: c.Name, NATS: c.Nats, CAFile: absolute(c.CA), Policy: absolute(c.Policy), Token: c.config()}
+	for _, k := range c.Key {
+		label, cert, ok := strings.Cut(k, "=")
+		if !ok {
+			return usage("--key %q is not LABEL=CERT", k)
+		}
+		conf.Keys = append(conf.Keys, hsmsigner.KeyConfig{Label: label, Certificate: absolute(cert)})
+	}
+	nkey, err := hsmsigner.Init(ctx, c.State, conf)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "wrote %s\nthe coordinator must enrol this nkey as %q with role signer:\n",
+		filepath.Join(c.State, hsmsigner.ConfigFile), c.Name)
+	_, err = fmt.Fprintln(s.out, nkey)
+	return err
+}
+
+// absolute keeps a path of the command line meaning the same file when it is
+// written to a configuration somewhere else.
+func absolute(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// tokenFlags choose a token without a configuration.
+type tokenFlags struct {
+	Module  string `placeholder:"FILE" help:"PKCS#11 library."`
+	Token   string `name:"token" placeholder:"LABEL" help:"Label of the token."`
+	Serial  string `placeholder:"SERIAL" help:"Serial number of the token."`
+	PinFile string `placeholder:"FILE" help:"File with the PIN, mode 0600. Without it the PIN is asked for."`
+}
+
+func (f *tokenFlags) config() hsmsigner.TokenConfig {
+	module := f.Module
+	if filepath.Base(module) != module {
+		module = absolute(module)
+	}
+	return hsmsigner.TokenConfig{Module: module, Label: f.Token, Serial: f.Serial, PINFile: absolute(f.PinFile)}
+}
+
+type tokenCmd struct {
+	Init tokenInitCmd `cmd:"" help:"Initialise a new token. A token that is in use is never touched."`
+}
+
+type tokenInitCmd struct {
+	Module       string `required:"" placeholder:"FILE" help:"PKCS#11 library."`
+	Label        string `required:"" help:"Label for the token."`
+	SoPinFile    string `placeholder:"FILE" help:"File with the security officer's PIN. Without it the PIN is asked for."`
+	PinFile      string `placeholder:"FILE" help:"File with the user PIN. Without it the PIN is asked for."`
+	GeneratePins bool   `help:"Write random PINs to the two files, which must not exist."`
+}
+
+func (c *tokenInitCmd) Run(s *streams) error {
+	if c.GeneratePins {
+		if c.SoPinFile == "" || c.PinFile == "" {
+			return usage("--generate-pins needs --so-pin-file and --pin-file")
+		}
+		for _, path := range []string{c.SoPinFile, c.PinFile} {
+			if err := generatePIN(path); err != nil {
+				return err
+			}
+		}
+	}
+	so, err := readPIN(s, c.SoPinFile, "security officer's PIN")
+	if err != nil {
+		return err
+	}
+	defer clear(so)
+	pin, err := readPIN(s, c.PinFile, "user PIN")
+	if err != nil {
+		return err
+	}
+	defer clear(pin)
+	if err := token.InitToken(c.Module, c.Label, so, pin); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "initialised token %q\n", c.Label)
+	return nil
+}
+
+// generatePIN writes a PIN of 26 letters and digits. Sixteen fit every token
+// known to us, but then they would be less than a key is worth.
+func generatePIN(path string) error {
+	err := hsmsigner.WriteNew(path, []byte(rand.Text()+"\n"), 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return usage("generate pin: %w (hint: it may be the PIN of a token; leave out --generate-pins to use it)", err)
+	}
+	return err
+}
+
+// readPIN takes a new PIN from a file, or asks for it twice.
+func readPIN(s *streams, path, what string) ([]byte, error) {
+	if path != "" {
+		pin, err := hsmsigner.ReadPINFile(path)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return pin, nil
+	}
+	pin, err := hsmsigner.AskPIN(s.err, "New "+what+": ")
+	if err != nil {
+		return nil, err
+	}
+	again, err := hsmsigner.AskPIN(s.err, "The same again: ")
+	if err != nil {
+		return nil, err
+	}
+	defer clear(again)
+	if !slices.Equal(pin, again) {
+		return nil, usage("the two entries of the %s differ", what)
+	}
+	return pin, nil
+}

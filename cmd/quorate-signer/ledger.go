@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"quorate/hsmsigner"
+	"quorate/hsmsigner/ledger"
+	"quorate/quorum/statement"
+)
+
+type ledgerCmd struct {
+	List ledgerListCmd `cmd:"" help:"List what was signed, or with --refusals what was refused."`
+	Show ledgerShowCmd `cmd:"" help:"Print the stored answer to a request."`
+}
+
+// chooseLedger is a configuration, or the file itself.
+type chooseLedger struct {
+	Config string `xor:"ledger" required:"" placeholder:"FILE" help:"Configuration of the signer."`
+	Ledger string `xor:"ledger" required:"" placeholder:"FILE" help:"The ledger itself."`
+}
+
+func (c *chooseLedger) open(ctx context.Context) (*ledger.Ledger, error) {
+	path := c.Ledger
+	if c.Config != "" {
+		conf, err := hsmsigner.LoadConfig(c.Config)
+		if err != nil {
+			return nil, err
+		}
+		path = conf.Ledger
+	}
+	return ledger.Open(ctx, path)
+}
+
+type ledgerListCmd struct {
+	chooseLedger
+	Refusals bool `help:"What was refused, instead of what was signed."`
+	JSON     bool `name:"json" help:"One JSON object a line."`
+}
+
+// signedRow and refusedRow are entries as programs see them.
+type (
+	signedRow struct {
+		At         time.Time          `json:"at"`
+		Request    statement.SHA256   `json:"request"`
+		Channel    string             `json:"channel"`
+		Target     string             `json:"target"`
+		Stage      string             `json:"stage"`
+		Artifact   string             `json:"artifact"`
+		SHA256     statement.SHA256   `json:"sha256"`
+		Policy     uint64             `json:"policyVersion"`
+		PolicySHA  statement.SHA256   `json:"policyDigest"`
+		Evidence   statement.SHA256   `json:"evidence"`
+		Statements []statement.SHA256 `json:"statements"`
+		Signatures []signatureRow     `json:"signatures"`
+	}
+	signatureRow struct {
+		Format      string    `json:"format"`
+		Key         string    `json:"key"`
+		Fingerprint string    `json:"fingerprint"`
+		SignedAt    time.Time `json:"signedAt"`
+		Signature   []byte    `json:"signature"`
+	}
+	refusedRow struct {
+		At       time.Time        `json:"at"`
+		Request  statement.SHA256 `json:"request"`
+		Channel  string           `json:"channel"`
+		Target   string           `json:"target"`
+		Artifact string           `json:"artifact"`
+		SHA256   statement.SHA256 `json:"sha256"`
+		Code     string           `json:"code"`
+		Message  string           `json:"message"`
+	}
+)
+
+func (c *ledgerListCmd) Run(ctx context.Context, s *streams) error {
+	l, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if c.Refusals {
+		return c.refusals(ctx, l, s.out)
+	}
+	return c.signed(ctx, l, s.out)
+}
+
+func (c *ledgerListCmd) signed(ctx context.Context, l *ledger.Ledger, out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if !c.JSON {
+		fmt.Fprintln(w, "AT\tCHANNEL\tTARGET\tARTIFACT\tSHA256\tKEY\tREQUEST")
+	}
+	err := l.Records(ctx, func(r ledger.Record) error {
+		if c.JSON {
+			return writeLine(out, signed(r))
+		}
+		for _, sig := range r.Signatures {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%q\t%.8s…\t%s\t%.8s…\n",
+				sig.SignedAt.Format(time.RFC3339), r.Channel, r.Target, r.Artifact, r.SHA256, sig.Key, r.Request)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+func signed(r ledger.Record) signedRow {
+	row := signedRow{r.At, r.Request, r.Channel, r.Target, r.Stage, r.Artifact, r.SHA256, r.PolicyVersion, r.PolicyDigest,
+		r.Evidence, r.Statements, nil}
+	for _, s := range r.Signatures {
+		row.Signatures = append(row.Signatures, signatureRow{s.Format, s.Key, s.Fingerprint, s.SignedAt, s.Bytes})
+	}
+	return row
+}
+
+func (c *ledgerListCmd) refusals(ctx context.Context, l *ledger.Ledger, out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if !c.JSON {
+		fmt.Fprintln(w, "AT\tCODE\tCHANNEL\tTARGET\tARTIFACT\tMESSAGE")
+	}
+	err := l.Refusals(ctx, func(r ledger.Refusal) error {
+		if c.JSON {
+			return writeLine(out, refusedRow{r.At, r.Request, r.Channel, r.Target, r.Artifact, r.SHA256, r.Code, r.Message})
+		}
+		// Quoted where the text is the sender's: a terminal believes control characters.
+		_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%q\t%q\t%q\n", r.At.Format(time.RFC3339), r.Code, r.Channel, r.Target, r.Artifact, r.Message)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+type ledgerShowCmd struct {
+	chooseLedger
+	Request string `arg:"" help:"Id of the request, 64 hex digits."`
+}
+
+func (c *ledgerShowCmd) Run(ctx context.Context, s *streams) error {
+	id, err := statement.ParseSHA256(c.Request)
+	if err != nil {
+		return usage("request id: %w", err)
+	}
+	l, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	data, found, err := l.Answer(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("the ledger has no answer to request %s (hint: ledger list --refusals shows what was refused)", id)
+	}
+	_, err = s.out.Write(append(data, '\n'))
+	return err
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"quorate/hsmsigner"
+)
+
+type runCmd struct {
+	Config    string `required:"" placeholder:"FILE" help:"Configuration of the signer."`
+	LogFormat string `enum:"text,json" default:"text" help:"Form of the log on standard error: text or json. [${default}]"`
+	Verbose   bool   `short:"v" help:"Log what is of use when something is wrong."`
+}
+
+func (c *runCmd) Run(ctx context.Context, s *streams) (err error) {
+	conf, err := hsmsigner.LoadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if c.Verbose {
+		level = slog.LevelDebug
+	}
+	log := logger(s, c.LogFormat, level)
+	service, err := hsmsigner.Open(ctx, conf, s.err, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, service.Close()) }()
+	defer onHangup(func() {
+		if err := service.Reload(); err != nil {
+			log.Error("policy not loaded; the one in force stays", "error", err)
+		}
+	})()
+	return service.Run(ctx)
+}
+
+// onHangup calls f for each SIGHUP until stop is called.
+func onHangup(f func()) (stop func()) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-hangup:
+				f()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangup)
+		close(done)
+		<-ended
+	}
+}
+
+func logger(s *streams, format string, level slog.Level) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(s.err, o))
+	}
+	return slog.New(slog.NewTextHandler(s.err, o))
+}
+
+type selftestCmd struct {
+	Config string `required:"" placeholder:"FILE" help:"Configuration of the signer."`
+	JSON   bool   `name:"json" help:"One JSON object."`
+}
+
+// testedKey is a result as programs see it.
+type testedKey struct {
+	hsmsigner.TestResult
+	OK           bool    `json:"ok"`
+	Problem      string  `json:"problem,omitzero"`
+	Milliseconds float64 `json:"milliseconds"`
+}
+
+func (c *selftestCmd) Run(ctx context.Context, s *streams) (err error) {
+	conf, err := hsmsigner.LoadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	tok, err := hsmsigner.OpenToken(ctx, conf.Token, s.err, logger(s, "text", slog.LevelWarn))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tok.Close()) }()
+	var keys []testedKey
+	var failed []error
+	for _, r := range hsmsigner.Selftest(ctx, tok, conf.Keys) {
+		k := testedKey{TestResult: r, OK: r.Err == nil, Milliseconds: float64(r.Took.Microseconds()) / 1000}
+		if r.Err != nil {
+			k.Problem, _ = splitHint(r.Err.Error())
+			failed = append(failed, r.Err)
+		}
+		keys = append(keys, k)
+	}
+	if c.JSON {
+		err = writeJSON(s.out, map[string]any{"keys": keys})
+	} else {
+		err = printTested(s.out, keys)
+	}
+	return errors.Join(append(failed, err)...)
+}
+
+func printTested(w io.Writer, keys []testedKey) error {
+	for _, k := range keys {
+		verdict := "ok"
+		if !k.OK {
+			verdict = "FAILED: " + k.Problem
+		}
+		if _, err := fmt.Fprintf(w, "%s %s %s %s\n", k.Key, k.Format, k.Fingerprint, verdict); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeJSON writes one value and a line break.
+func writeJSON(w io.Writer, v any) error {
+	if err := json.MarshalWrite(w, v, json.Deterministic(true), jsontext.WithIndent("  ")); err != nil {
+		return fmt.Errorf("write json: %w", err)
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
+
+// writeLine writes one value on one line.
+func writeLine(w io.Writer, v any) error {
+	if err := json.MarshalWrite(w, v, json.Deterministic(true)); err != nil {
+		return fmt.Errorf("write json: %w", err)
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+
+	builderagent "quorate/builder-agent"
+	"quorate/builder-agent/filehash"
+	"quorate/builder-agent/spool"
+	"quorate/internal/bus"
+	"quorate/quorum/statement"
+)
+
+type attestCmd struct {
+	stateFlag
+	Channel      string    `required:"" placeholder:"NAME" help:"Channel that the target belongs to."`
+	Target       string    `required:"" placeholder:"PURL" help:"What was built, such as pkg:generic/hello@1.0."`
+	Stage        string    `placeholder:"NAME" help:"Stage of the build, where a target has several."`
+	SourceURI    string    `name:"source-uri" placeholder:"URI" help:"Where the source came from."`
+	SourceSHA256 string    `name:"source-sha256" placeholder:"HEX" help:"Digest of the source."`
+	Started      time.Time `placeholder:"TIME" help:"When the build began, as in 2026-11-20T12:00:00Z (default: when it finished)."`
+	Finished     time.Time `placeholder:"TIME" help:"When the build finished (default: now)."`
+	Withdraw     bool      `xor:"novote" help:"Take back what this builder said about the target. Takes no files."`
+	Failed       bool      `xor:"novote" help:"Say that the build failed. Takes no files."`
+	Reason       string    `help:"Why, for people. With --withdraw and --failed."`
+
+	Wait           time.Duration `default:"30s" help:"How long to wait for a coordinator's receipt; 0 only puts the statement into the spool."`
+	RequireReceipt bool          `help:"End with exit code 4 if there was no receipt."`
+	DryRun         bool          `help:"Print the signed envelope. Keep and send nothing."`
+	JSON           bool          `name:"json" help:"Print one JSON object."`
+
+	Files []string `arg:"" optional:"" name:"file" help:"Files that the build gave."`
+}
+
+func (attestCmd) Help() string {
+	return `For builders whose own tool made the build. Hashes the files, signs a statement, puts it into the spool and sends it.
+
+Standard output has "statement ID" and then, for each file, its SHA-256 and name.
+
+Exit code 0: a coordinator has recorded it, or it is in the spool because nobody answered (standard error says so); the next "quorate agent run" or "quorate agent flush" sends it. 1: it could not be made, or this builder is not let in by the bus (it is in the spool then). 4: no receipt, with --require-receipt. 5: the coordinator rejected it.`
+}
+
+func (c *attestCmd) Run() error {
+	st, err := c.describe()
+	if err != nil {
+		return err
+	}
+	s, err := c.open()
+	if err != nil {
+		return err
+	}
+	ctx, stop := interrupted()
+	defer stop()
+	if st.Artifacts, err = hashWithProgress(ctx, c.Files); err != nil {
+		return agentError(err)
+	}
+	if c.Finished.IsZero() {
+		st.Finished = time.Now()
+	}
+	if st.Started.IsZero() {
+		st.Started = st.Finished
+	}
+	signed, err := s.Sign(st)
+	if err != nil {
+		return attestRefused(err)
+	}
+	if c.DryRun {
+		_, err := fmt.Printf("%s\n", signed.Raw())
+		return err
+	}
+	if _, err := s.Spool.Add(signed.Raw()); err != nil {
+		return err
+	}
+	return c.deliver(ctx, s, signed)
+}
+
+// attestRefused tells what the person gave from what failed.
+func attestRefused(err error) error {
+	var refused *statement.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	hint := ""
+	if refused.Code == statement.CodeTooLarge {
+		hint = "attest the files in several calls"
+	}
+	return &exitError{exitUsage, err, hint}
+}
+
+// describe reads the flags before anything is hashed.
+func (c *attestCmd) describe() (st statement.Statement, err error) {
+	st = statement.Statement{
+		Case:   statement.Case{Channel: c.Channel, Target: c.Target, Stage: c.Stage},
+		Source: sourceOf(c.SourceURI, c.SourceSHA256), Reason: c.Reason,
+		Started: c.Started, Finished: c.Finished, Version: version,
+	}
+	if err := checkCase(st.Case, c.SourceSHA256); err != nil {
+		return st, err
+	}
+	switch {
+	case c.Withdraw:
+		st.Status = statement.Withdrawn
+	case c.Failed:
+		st.Status = statement.Failed
+	case c.Reason != "":
+		return st, usageError("", "--reason goes with --withdraw or --failed")
+	}
+	switch {
+	case st.Status != "" && len(c.Files) > 0:
+		return st, usageError("", "--withdraw and --failed are about the whole target and take no files")
+	case st.Status != "" && c.Reason == "":
+		return st, usageError("", "--withdraw and --failed need a --reason")
+	case st.Status != "":
+		return st, nil
+	}
+	return st, agentError(builderagent.CheckFiles(c.Files))
+}
+
+func checkCase(c statement.Case, sourceSHA256 string) error {
+	if err := c.Check(); err != nil {
+		return usageError("", "%w", err)
+	}
+	if sourceSHA256 == "" {
+		return nil
+	}
+	if _, err := statement.ParseSHA256(sourceSHA256); err != nil {
+		return usageError("", "--source-sha256: %w", err)
+	}
+	return nil
+}
+
+func sourceOf(uri, sha256 string) *statement.Source {
+	if uri == "" && sha256 == "" {
+		return nil
+	}
+	s := &statement.Source{URI: uri}
+	if sha256 != "" {
+		s.Digest = map[string]string{"sha256": sha256}
+	}
+	return s
+}
+
+// deliver waits for the receipt and says what became of the statement. It is
+// safe on the disk by now, so only a refusal is a failure.
+func (c *attestCmd) deliver(ctx context.Context, s *builderagent.State, st *statement.Statement) error {
+	var deliverErr error
+	if c.Wait > 0 {
+		ctx, cancel := context.WithTimeout(ctx, c.Wait)
+		defer cancel()
+		deliverErr = builderagent.Deliver(ctx, s, []statement.SHA256{st.ID()}, quietLog())
+	}
+	state, reason, err := s.Spool.Where(st.ID())
+	if err != nil {
+		return err
+	}
+	if err := c.print(st, state); err != nil {
+		return err
+	}
+	switch {
+	case state == spool.Sent:
+		return nil
+	case state == spool.Rejected:
+		return &exitError{exitRefused, fmt.Errorf("the coordinator rejected the statement: %s: %s", reason.Code, reason.Message), ""}
+	}
+	say("the statement is in the spool and will be sent by the next quorate agent run or quorate agent flush")
+	switch {
+	case deliverErr != nil && !errors.Is(deliverErr, bus.ErrUnavailable):
+		return agentError(deliverErr)
+	case c.RequireReceipt:
+		return &exitError{exitWaiting, errors.New("no coordinator confirmed the statement"), ""}
+	case deliverErr != nil:
+		say("no receipt: %v", deliverErr)
+	}
+	return nil
+}
+
+// attestResult is what --json prints.
+type attestResult struct {
+	Statement statement.SHA256 `json:"statement"`
+	State     string           `json:"state"` // recorded, rejected or spooled
+	Files     []attestFile     `json:"files"`
+}
+
+type attestFile struct {
+	Name   string           `json:"name"`
+	Size   uint64           `json:"size"`
+	SHA256 statement.SHA256 `json:"sha256"`
+	SHA512 statement.SHA512 `json:"sha512"`
+}
+
+func (c *attestCmd) print(st *statement.Statement, state spool.State) error {
+	r := attestResult{Statement: st.ID(), State: map[spool.State]string{
+		spool.Sent: "recorded", spool.Rejected: "rejected", spool.Pending: "spooled"}[state]}
+	for _, a := range st.Artifacts {
+		r.Files = append(r.Files, attestFile{a.Name, a.Size, a.SHA256, a.SHA512})
+	}
+	if c.JSON {
+		return printJSON(os.Stdout, r)
+	}
+	fmt.Println("statement", r.Statement)
+	for _, f := range r.Files {
+		fmt.Printf("%s  %s\n", f.SHA256, f.Name)
+	}
+	return nil
+}
+
+// hashWithProgress shows on a terminal how far it is when that takes long.
+func hashWithProgress(ctx context.Context, paths []string) ([]statement.Artifact, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return filehash.Files(ctx, paths, nil)
+	}
+	p := newProgress(os.Stderr, totalSize(paths))
+	defer p.stop()
+	return filehash.Files(ctx, paths, p.add)
+}
+
+func totalSize(paths []string) (n int64) {
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"quorate/quorum/policy"
+)
+
+// soon is how long before its end a key or a policy is warned about.
+const soon = 30 * 24 * time.Hour
+
+// blockers is the least number of builders whose loss makes the rule impossible:
+// an operator is lost with the last of its builders.
+func blockers(r *policy.Rule, builders map[string]int) int {
+	if r.IsOperator() {
+		return builders[r.Name]
+	}
+	sizes := make([]int, len(r.Members))
+	for i, m := range r.Members {
+		sizes[i] = blockers(m, builders)
+	}
+	slices.Sort(sizes)
+	sum := 0
+	for _, s := range sizes[:len(sizes)-r.Need+1] {
+		sum += s
+	}
+	return sum
+}
+
+// warnings names what loads and may still surprise.
+func warnings(p *policy.Policy, at time.Time) []string {
+	w := &warner{at: at, out: []string{}}
+	if p.Expires.Before(at.Add(soon)) {
+		w.add("the policy expires on %s; nothing is signed from then on", stamp(p.Expires))
+	}
+	for _, ch := range p.Channels {
+		w.channel(ch)
+	}
+	for _, o := range p.Operators {
+		w.operator(p, o)
+	}
+	for _, ch := range p.Channels {
+		w.usable(p, ch)
+	}
+	return w.out
+}
+
+type warner struct {
+	at  time.Time
+	out []string
+}
+
+func (w *warner) add(format string, args ...any) { w.out = append(w.out, fmt.Sprintf(format, args...)) }
+
+func (w *warner) channel(ch *policy.Channel) {
+	if ch.Rule.CanSplit() {
+		w.add("channel %s: two different digests could both pass (allow_split)", ch.Name)
+	}
+	if ch.Rule.MinPass() == 1 {
+		w.add("channel %s: one operator alone is enough", ch.Name)
+	}
+	w.needsAll(ch, ch.Rule)
+	if ch.Dissent == policy.DissentReport && ch.Settle == 0 {
+		w.add("channel %s: nobody who differs can stop a signature (dissent = \"report\" and no settle time)", ch.Name)
+	}
+}
+
+// needsAll warns where every member of a group is needed: one that is away stops
+// everything that depends on the group.
+func (w *warner) needsAll(ch *policy.Channel, r *policy.Rule) {
+	if len(r.Members) > 1 && r.Need == len(r.Members) {
+		w.add("channel %s: group %s needs all %d of its members; one that is lost stops it", ch.Name, r.Name, r.Need)
+	}
+	for _, m := range r.Members {
+		w.needsAll(ch, m)
+	}
+}
+
+func (w *warner) operator(p *policy.Policy, o *policy.Operator) {
+	if !slices.ContainsFunc(p.Channels, func(ch *policy.Channel) bool { return ch.Index(o.Name) >= 0 }) {
+		w.add("operator %s is in the quorum of no channel: its statements count nowhere", o.Name)
+	}
+	for _, b := range o.Builders {
+		for i, k := range b.Keys {
+			w.key(b, i, k)
+		}
+	}
+}
+
+// key warns about one key. That a rotated key has come to its end is as it
+// should be.
+func (w *warner) key(b *policy.Builder, i int, k policy.Key) {
+	which := "the key"
+	if i > 0 {
+		which = fmt.Sprintf("rotated key %d", i)
+	}
+	switch {
+	case !k.Revoked.IsZero() && w.at.Before(k.Revoked):
+		w.add("builder %s: %s is revoked from %s on", b.Name, which, stamp(k.Revoked))
+	case !k.Revoked.IsZero():
+		w.add("builder %s: %s is revoked since %s", b.Name, which, stamp(k.Revoked))
+	case i > 0 || k.NotAfter.IsZero():
+	case k.NotAfter.Before(w.at):
+		w.add("builder %s: %s expired on %s", b.Name, which, stamp(k.NotAfter))
+	case k.NotAfter.Before(w.at.Add(soon)):
+		w.add("builder %s: %s expires on %s", b.Name, which, stamp(k.NotAfter))
+	}
+	if i == 0 && w.at.Before(k.NotBefore) {
+		w.add("builder %s: %s is valid from %s on", b.Name, which, stamp(k.NotBefore))
+	}
+}
+
+// usable warns when the operators that have a key that counts at the time cannot
+// meet the quorum together.
+func (w *warner) usable(p *policy.Policy, ch *policy.Channel) {
+	can := make([]bool, len(ch.Roster))
+	var without []string
+	for _, o := range p.Operators {
+		i := ch.Index(o.Name)
+		if i < 0 {
+			continue
+		}
+		if can[i] = slices.ContainsFunc(o.Builders, w.works); !can[i] {
+			without = append(without, o.Name)
+		}
+	}
+	if ch.Rule.Missing(make([]bool, len(can)), can) < 0 {
+		w.add("channel %s: the quorum cannot be met at %s: no key counts for %s", ch.Name, stamp(w.at), strings.Join(without, ", "))
+	}
+}
+
+func (w *warner) works(b *policy.Builder) bool {
+	return slices.ContainsFunc(b.Keys, func(k policy.Key) bool {
+		return !w.at.Before(k.NotBefore) && (k.NotAfter.IsZero() || !w.at.After(k.NotAfter)) && (k.Revoked.IsZero() || w.at.Before(k.Revoked))
+	})
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"quorate/internal/api"
+	"quorate/internal/render"
+	"quorate/quorum"
+	"quorate/quorum/statement"
+)
+
+// printer writes the text form of show.
+type printer struct {
+	*bufio.Writer
+	width int
+	color bool
+}
+
+func (s *shown) print(out io.Writer) error {
+	p := printer{Writer: bufio.NewWriter(out)}
+	p.width, p.color = screen()
+	for i, t := range s.targets {
+		if i > 0 {
+			p.line("")
+		}
+		p.target(t)
+	}
+	for i := range s.artifacts {
+		if i > 0 {
+			p.line("")
+		}
+		p.single(&s.artifacts[i], s)
+	}
+	return p.Flush()
+}
+
+func (p *printer) line(format string, args ...any) {
+	fmt.Fprintf(p, format+"\n", args...)
+}
+
+// wrap writes a sentence over as many lines as it needs.
+func (p *printer) wrap(first, text string) {
+	indent := strings.Repeat(" ", len(first))
+	p.line("%s%s", first, render.Wrap(text, p.width-len(first), indent))
+}
+
+func (p *printer) heading(channel, target, stage string) {
+	at := "channel " + render.Text(channel)
+	if stage != "" {
+		at += ", stage " + render.Text(stage)
+	}
+	p.line("%s  (%s)", render.Text(target), at)
+	p.line("")
+}
+
+func (p *printer) target(t *api.TargetDetail) {
+	p.heading(t.Channel, t.Target.Target, t.Stage)
+	verdicts := make([]quorum.Verdict, len(t.Artifacts))
+	for i := range t.Artifacts {
+		verdicts[i] = t.Artifacts[i].Verdict
+	}
+	if len(verdicts) > 0 {
+		p.WriteString(render.NewGrid(verdicts).Text(p.width, p.color))
+	} else {
+		p.line("No builder has given a file yet.")
+		p.answers(t.Statements)
+	}
+	for i := range t.Artifacts {
+		p.line("")
+		p.artifact(&t.Artifacts[i])
+	}
+}
+
+// answers lists what builders said when there is no file to put it beside.
+func (p *printer) answers(list []api.StatementInfo) {
+	for _, s := range list {
+		text := render.Text(s.Operator) + " (" + render.Text(s.Builder) + "): " + render.Text(string(s.Status))
+		if s.Reason != "" {
+			text += ", " + fmt.Sprintf("%q", cut(s.Reason, 300))
+		}
+		p.wrap("  ", text)
+	}
+}
+
+// single shows one artifact that was asked for by its digest.
+func (p *printer) single(a *api.Artifact, s *shown) {
+	p.heading(a.Channel, a.Target, a.Stage)
+	if s.file != nil && !votedFor(a, s.digest) {
+		p.wrap("", "Nobody built this file. Its SHA-256 is "+s.digest.String()+"; the builders gave other bytes under its name:")
+		p.line("")
+	}
+	if s.file != nil && votedFor(a, s.digest) && a.Artifact != s.file.name {
+		p.wrap("", "The builders know these bytes under another name than "+render.Text(s.file.name)+".")
+		p.line("")
+	}
+	p.WriteString(render.NewGrid([]quorum.Verdict{a.Verdict}).Text(p.width, p.color))
+	p.line("")
+	p.artifact(a)
+}
+
+func votedFor(a *api.Artifact, d statement.SHA256) bool {
+	for i := range a.Groups {
+		if a.Groups[i].SHA256 == d {
+			return true
+		}
+	}
+	for i := range a.Late {
+		if a.Late[i].SHA256 == d {
+			return true
+		}
+	}
+	return a.SHA256 == d
+}
+
+func (p *printer) artifact(a *api.Artifact) {
+	p.line("%s", render.Text(a.Artifact))
+	e := quorum.Explain(&a.Verdict)
+	p.wrap("  ", e.Verdict)
+	for _, f := range e.Facts {
+		p.wrap("  - ", f)
+	}
+	for _, n := range e.Next {
+		p.wrap("  > ", n)
+	}
+	p.requests(a)
+	for _, s := range a.Signatures {
+		p.wrap("  signature ", fmt.Sprintf("%s with key %s, by %s at %s", render.Text(string(s.Format)), render.Text(s.Key), render.Text(s.Fingerprint), stamp(s.SignedAt)))
+	}
+	p.digests(a)
+}
+
+func (p *printer) requests(a *api.Artifact) {
+	for _, r := range a.Requests {
+		text := fmt.Sprintf("key %s, asked %s, last at %s", render.Text(r.Key), times(r.Attempts), stamp(r.Asked))
+		if r.Refusal != nil {
+			text += "; refused: " + sayRefusal(r.Refusal)
+		}
+		switch {
+		case !r.Next.IsZero():
+			text += "; asked again at " + stamp(r.Next)
+		case r.Refusal != nil && !r.Refusal.Retryable:
+			text += "; not asked again by itself: quorate redrive asks"
+		case r.Refusal == nil && r.Answered.IsZero():
+			text += "; no answer yet"
+		}
+		p.wrap("  request ", text)
+	}
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+// digests stand in full on lines of their own, to be copied.
+func (p *printer) digests(a *api.Artifact) {
+	for i := range a.Groups {
+		p.line("  %-2s sha256 %s", quorum.Letter(i), a.Groups[i].SHA256)
+	}
+	for i := range a.Late {
+		if !a.Late[i].Withdrawn {
+			p.line("  !  sha256 %s", a.Late[i].SHA256)
+		}
+	}
+}

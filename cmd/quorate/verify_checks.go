@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+
+	"quorate/internal/pgpsig"
+	"quorate/internal/render"
+	"quorate/quorum"
+	"quorate/quorum/statement"
+)
+
+// notationEvidence names the digest of the evidence inside of the signature. It
+// ties the two together: other evidence cannot be put beside the signature later.
+const notationEvidence = "evidence@quorate.invalid"
+
+func (k *checker) checkSignature() {
+	k.add(passed, "file", "%s, sha256 %s", plural(int(k.file.size), "byte"), k.file.sha256)
+	sig, err := k.file.verify(k.cert, k.sig)
+	if err != nil {
+		k.add(fails, "signature", "is not by %s over this file: %v", k.cert.Fingerprint(), err)
+		return
+	}
+	k.signature = sig
+	k.add(passed, "signature", "over this file by %s (%s) at %s", sig.Fingerprint, userIDs(k.cert), stamp(sig.Created))
+}
+
+func userIDs(c *pgpsig.Certificate) string {
+	var ids []string
+	for _, id := range c.UserIDs() {
+		ids = append(ids, render.Text(id))
+	}
+	return strings.Join(ids, ", ")
+}
+
+// checkEvidence makes every check that needs no signature, and those that tie
+// evidence and signature together.
+func (k *checker) checkEvidence() {
+	b, err := quorum.ParseBundle(k.evidence)
+	if err != nil {
+		k.add(fails, "evidence", "cannot be read: %v", err)
+		return
+	}
+	k.bundle = b
+	k.add(passed, "evidence", "%s about %s of %s in channel %s", plural(len(b.Request.Evidence), "statement"),
+		render.Text(b.Request.Artifact), render.Text(b.Request.Target), render.Text(b.Request.Channel))
+	k.checkRequest(b.Request)
+	k.checkPolicy(b)
+	if k.policy != nil {
+		k.checkStatements(b.Request)
+		k.checkQuorum(b.Request)
+	}
+	k.checkAnswer(b)
+}
+
+func (k *checker) checkRequest(r *quorum.Request) {
+	k.test("request", r.ID == r.ComputeID(), "id "+r.ID.String()+" is the hash of what was asked",
+		"id "+r.ID.String()+" is not the hash of what was asked")
+	k.test("digest", r.Digest == quorum.Digests{SHA256: k.file.sha256, SHA512: k.file.sha512},
+		"the request is for this file", "the request is for another file, sha256 "+r.Digest.SHA256.String())
+	if r.Artifact != k.file.name {
+		k.add(note, "name", "builders call the file %s", render.Text(r.Artifact))
+	}
+}
+
+// checkPolicy says by which policy is judged. That the policies differ is no
+// fault: yours may be newer or stricter.
+func (k *checker) checkPolicy(b *quorum.Bundle) {
+	ref := b.Request.Policy
+	k.test("enclosed", sha256.Sum256(b.Policy) == ref.Digest, fmt.Sprintf("the policy file in the evidence is version %d, which the request names", ref.Version),
+		"the policy file in the evidence is not the one that the request names")
+	switch {
+	case k.policyErr != nil:
+		reason, _, _ := strings.Cut(k.policyErr.Error(), "; hint")
+		k.add(fails, "policy", "yours ended before the signature was made: %s", reason)
+	case k.policy.Digest == ref.Digest:
+		k.add(passed, "policy", "yours is the one that the request names, version %d", k.policy.Version)
+	default:
+		k.add(note, "policy", "yours (version %d, sha256 %s) is not the one that the request names (version %d): judged by yours",
+			k.policy.Version, k.policy.Digest.String()[:12], ref.Version)
+	}
+}
+
+func (k *checker) checkStatements(r *quorum.Request) {
+	for i, e := range r.Evidence {
+		text, err := k.statement(r, e)
+		if err != nil {
+			k.add(fails, "statement", "%d: %v", i+1, err)
+			continue
+		}
+		k.add(passed, "statement", "%d: %s", i+1, text)
+	}
+}
+
+// statement verifies one piece of evidence and says what it says.
+func (k *checker) statement(r *quorum.Request, e quorum.Evidence) (string, error) {
+	if e.Kind != quorum.KindDSSE {
+		return "", fmt.Errorf("kind %s is not known", render.Text(e.Kind))
+	}
+	s, err := statement.Parse(e.Raw)
+	if err != nil {
+		return "", err
+	}
+	if s.Case != r.Case() {
+		return "", fmt.Errorf("by builder %s, about another channel, target or stage", s.Builder)
+	}
+	o, err := quorum.Admit(k.policy, s, k.at())
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("by %s of operator %s: %s", o.Builder, o.Operator, k.says(r.Artifact, &o))
+	if !o.Revoked.IsZero() {
+		text += "; its key was revoked on " + stamp(o.Revoked) + ", after the signature"
+	}
+	return text, nil
+}
+
+func (k *checker) says(artifact string, o *quorum.Observation) string {
+	if o.Status != "" {
+		return "no vote (" + string(o.Status) + ")"
+	}
+	i := slices.IndexFunc(o.Files, func(f quorum.File) bool { return f.Name == artifact })
+	switch {
+	case i < 0:
+		return "does not list the file"
+	case o.Files[i].SHA256 == k.file.sha256 && o.Files[i].SHA512 == k.file.sha512:
+		return "these bytes"
+	}
+	return "other bytes, sha256 " + o.Files[i].SHA256.String()
+}
+
+func (k *checker) checkQuorum(r *quorum.Request) {
+	approval, refused := quorum.Recheck(k.policy, r, k.at())
+	if refused != nil {
+		k.add(fails, "quorum", "by this policy, as of %s: %v", stamp(k.at()), refused)
+		return
+	}
+	v := approval.Verdict()
+	var who []string
+	for _, m := range v.Groups[0].Members {
+		who = append(who, m.Operator)
+	}
+	k.add(passed, "quorum", "%s is met: %s (as of %s)", v.Quorum, strings.Join(who, ", "), stamp(k.at()))
+}
+
+func (k *checker) checkAnswer(b *quorum.Bundle) {
+	r, a := b.Request, b.Answer
+	k.test("answer", a.ID == r.ID && a.Digest == r.Digest && a.Channel == r.Channel && a.Target == r.Target && a.Stage == r.Stage && a.Artifact == r.Artifact,
+		"is to this request", "is to another request")
+	digest := quorum.EvidenceDigest(r.Evidence)
+	k.test("set", a.Evidence == digest, "the statements are those that the signer saw, "+digest.String()[:12],
+		"the statements are not those that the signer saw")
+	if k.sig == nil {
+		return
+	}
+	k.test("same", k.inAnswer(a), "the signature is the one in the evidence", "the signature is not the one in the evidence")
+	if k.signature != nil {
+		k.test("notation", k.notes(digest), "the signature names this evidence", "the signature does not name this evidence in "+notationEvidence)
+	}
+}
+
+func (k *checker) inAnswer(a *quorum.Answer) bool {
+	mine, err := pgpsig.Dearmor(k.sig)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(a.Signatures, func(s quorum.SignedOutput) bool {
+		theirs, err := pgpsig.Dearmor(s.Signature)
+		return err == nil && bytes.Equal(mine, theirs)
+	})
+}
+
+// notes reports whether the signature names the evidence, and no other.
+func (k *checker) notes(digest statement.SHA256) bool {
+	found := 0
+	for _, n := range k.signature.Notations {
+		if n.Name == notationEvidence {
+			if found++; n.Value != digest.String() {
+				return false
+			}
+		}
+	}
+	return found == 1
+}

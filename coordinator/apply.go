@@ -1,0 +1,135 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"quorate/coordinator/store"
+	"quorate/quorum/statement"
+)
+
+// Sizes of a batch. A large one writes a page of an index once where several
+// small ones write it each time. The bytes bound the memory when statements are
+// large.
+const (
+	batchMessages = 4000
+	batchBytes    = 16 << 20
+)
+
+// application applies one batch inside one transaction.
+type application struct {
+	c     *Coordinator
+	tx    *store.Tx
+	fresh bool // from the stream; otherwise from the record
+
+	dirty   map[store.CaseID]statement.Case
+	results map[string]int // by result, for the metrics
+	codes   map[statement.Code]int
+	alarms  int
+}
+
+// apply commits the effects of a batch: record, projection, marks for the
+// decision, cursor. Before the commit a crash leaves nothing of it, and the
+// batch is read again; after it, the marks make the decision happen.
+func (c *Coordinator) apply(batch []entry, fresh bool) error {
+	a := &application{c: c, fresh: fresh, dirty: map[store.CaseID]statement.Case{},
+		results: map[string]int{}, codes: map[statement.Code]int{}}
+	started := time.Now()
+	err := c.db.Update(func(tx *store.Tx) error {
+		a.tx = tx
+		return a.run(batch)
+	})
+	if err != nil {
+		return fmt.Errorf("apply messages from %d on: %w", batch[0].Seq, err)
+	}
+	c.metrics.applied(a, time.Since(started))
+	if a.alarms > 0 {
+		c.wakeAsk()
+	}
+	return nil
+}
+
+func (a *application) run(batch []entry) error {
+	for i := range batch {
+		if err := a.one(&batch[i]); err != nil {
+			return fmt.Errorf("message %d: %w", batch[i].Seq, err)
+		}
+	}
+	for id, c := range a.dirty {
+		if err := a.tx.MarkDirty(id, c); err != nil {
+			return err
+		}
+	}
+	last := batch[len(batch)-1].Seq
+	recorded := last
+	if !a.fresh {
+		recorded = 0 // stays where it is
+	}
+	return a.tx.Advance(recorded, last)
+}
+
+func (a *application) one(e *entry) error {
+	if a.fresh {
+		isNew, err := a.record(e)
+		if err != nil {
+			return err
+		}
+		if !isNew {
+			a.results[resultRepeated]++
+			return nil
+		}
+	}
+	if e.refusal == nil && e.answer != nil {
+		if err := a.answer(e); err != nil {
+			return err
+		}
+	}
+	if e.refusal != nil {
+		a.results[resultRejected]++
+		a.codes[e.refusal.code]++
+		return a.tx.Reject(e.Seq, e.refusal.code, e.refusal.message)
+	}
+	a.results[resultAccepted]++
+	if e.stmt == nil {
+		return nil
+	}
+	id := store.NewCaseID(e.stmt.Case)
+	a.dirty[id] = e.stmt.Case
+	return a.tx.AddStatement(id, &e.obs, e.stmt.Started, e.stmt.Finished)
+}
+
+func (a *application) record(e *entry) (isNew bool, err error) {
+	if e.foreign {
+		return true, a.tx.AddForeign(&e.Message)
+	}
+	return a.tx.AddMessage(&e.Message)
+}
+
+// project brings the projection up to the end of the record. After a change of
+// policy or certificates that is all of it, otherwise nothing.
+func (c *Coordinator) project(ctx context.Context) error {
+	cur, err := c.db.Cursor()
+	if err != nil {
+		return err
+	}
+	for after := cur.Projected; ctx.Err() == nil; {
+		messages, err := c.db.Messages(after, batchMessages, batchBytes)
+		if err != nil {
+			return err
+		}
+		if len(messages) == 0 {
+			return c.db.Update(func(tx *store.Tx) error { return tx.Advance(0, cur.Recorded) })
+		}
+		batch := make([]entry, len(messages))
+		for i := range messages {
+			batch[i].Message = messages[i]
+		}
+		examine(c.policy, batch)
+		if err := c.apply(batch, false); err != nil {
+			return err
+		}
+		after = batch[len(batch)-1].Seq
+	}
+	return ctx.Err()
+}

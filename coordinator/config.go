@@ -1,0 +1,274 @@
+package coordinator
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"quorate/internal/api"
+	"quorate/internal/bus"
+	"quorate/internal/pgpsig"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
+)
+
+// Files of the state directory.
+const (
+	fileConfig = "coordinator.toml"
+	fileDB     = "coordinator.db"
+	fileUsers  = "users.toml"
+	fileSeed   = "coordinator.nk"
+	fileBusURL = "bus-url"
+	fileLock   = "lock"
+	dirBus     = "bus"
+)
+
+// userName is the coordinator's own name on the bus.
+const userName = "coordinator"
+
+// Config is coordinator.toml. Relative paths are relative to its directory.
+type Config struct {
+	// Listen is the address of the HTTP interface; empty is 127.0.0.1:7780. A
+	// port of 0 takes a free one.
+	Listen string `toml:"listen"`
+
+	// Policy is the path of the policy file.
+	Policy string `toml:"policy"`
+
+	// Log is "text" (for people, the default) or "json".
+	Log string `toml:"log"`
+
+	// NATS is the bus.
+	NATS NATSConfig `toml:"nats"`
+
+	// Retry says when signers are asked again.
+	Retry RetryConfig `toml:"retry"`
+
+	// Keys has the certificate of every signing key that the policy names.
+	// Signatures are verified with them before they are shown. Keep the
+	// certificates of former keys: signatures that cannot be verified are not
+	// shown.
+	Keys []KeyConfig `toml:"key"`
+}
+
+// NATSConfig says which bus to use.
+type NATSConfig struct {
+	// URL of a server of your own. Empty: the coordinator runs one itself.
+	URL string `toml:"url"`
+
+	// CA is the path of the only root that the server's certificate is checked
+	// against. Empty: the system's roots, and no TLS for nats:// addresses.
+	CA string `toml:"ca"`
+
+	// Listen is the address of the embedded server; empty is 127.0.0.1:7422. A
+	// port of 0 takes a free one at each start; the file bus-url has it then.
+	Listen string `toml:"listen"`
+
+	// Replicas of the streams, for a cluster of your own; 0 is 1.
+	Replicas int `toml:"replicas"`
+}
+
+// RetryConfig says when signers are asked again. Pauses double from First up to
+// Max; after Answer without an answer a question counts as lost.
+type RetryConfig struct {
+	First  Duration `toml:"first"`  // 0: 10s
+	Max    Duration `toml:"max"`    // 0: 30m
+	Answer Duration `toml:"answer"` // 0: 2m
+}
+
+// KeyConfig is one signing key.
+type KeyConfig struct {
+	Name        string `toml:"name"`        // as the policy's outputs have it
+	Certificate string `toml:"certificate"` // path of the OpenPGP certificate, armoured or not
+}
+
+// Duration is a time.Duration that is written as "10s".
+type Duration time.Duration
+
+// UnmarshalText reads "10s".
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err == nil && v < 0 {
+		err = errors.New("duration is negative")
+	}
+	*d = Duration(v)
+	return err
+}
+
+// ConfigError says that the state directory, the configuration or the policy
+// must be changed by a person before anything can run.
+type ConfigError struct {
+	Err  error
+	Hint string
+}
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+func configError(hint, format string, args ...any) error {
+	return &ConfigError{fmt.Errorf(format, args...), hint}
+}
+
+const hintInit = "quorate coordinator init --state DIR --policy FILE"
+
+// LoadConfig reads the configuration of a state directory. It is strict: an
+// unknown key is an error.
+func LoadConfig(state string) (*Config, error) {
+	path := filepath.Join(state, fileConfig)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, configError(hintInit, "%s: no configuration there", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	c := new(Config)
+	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(c); err != nil {
+		return nil, configError("compare with the comments in the file", "%s: %s", path, explain(err))
+	}
+	c.defaults()
+	return c, c.check(path)
+}
+
+func explain(err error) string {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		return "unknown key:\n" + strict.String()
+	}
+	var dec *toml.DecodeError
+	if errors.As(err, &dec) {
+		return err.Error() + ":\n" + dec.String()
+	}
+	return err.Error()
+}
+
+func (c *Config) defaults() {
+	set := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	pause := func(d *Duration, v time.Duration) {
+		if *d == 0 {
+			*d = Duration(v)
+		}
+	}
+	set(&c.Listen, api.DefaultListen)
+	set(&c.NATS.Listen, defaultBusListen)
+	set(&c.Log, "text")
+	pause(&c.Retry.First, 10*time.Second)
+	pause(&c.Retry.Max, 30*time.Minute)
+	pause(&c.Retry.Answer, 2*time.Minute)
+}
+
+// defaultBusListen is not NATS' own port, so that a server that somebody else
+// runs on the machine is not in the way.
+const defaultBusListen = "127.0.0.1:7422"
+
+func (c *Config) check(path string) error {
+	switch {
+	case c.Policy == "":
+		return configError("policy = \"/path/of/policy.toml\"", "%s: policy is missing", path)
+	case c.Log != "text" && c.Log != "json":
+		return configError("log = \"text\" or \"json\"", "%s: log %q is not known", path, c.Log)
+	case c.NATS.Replicas < 0:
+		return configError("replicas = 1, or 3 in a cluster", "%s: replicas is negative", path)
+	}
+	return nil
+}
+
+// setup is everything that a coordinator goes by, read from its files.
+type setup struct {
+	dir       string
+	config    *Config
+	policy    *policy.Policy
+	policyRaw []byte
+	certs     map[string]*pgpsig.Certificate
+	basis     statement.SHA256
+}
+
+// loadSetup reads configuration, policy and certificates.
+func loadSetup(state string, now time.Time) (*setup, error) {
+	c, err := LoadConfig(state)
+	if err != nil {
+		return nil, err
+	}
+	s := &setup{dir: state, config: c, certs: map[string]*pgpsig.Certificate{}}
+	if err := s.loadPolicy(now); err != nil {
+		return nil, err
+	}
+	for _, k := range c.Keys {
+		if err := s.loadCertificate(k); err != nil {
+			return nil, err
+		}
+	}
+	for _, key := range policyKeys(s.policy) {
+		if s.certs[key] == nil {
+			return nil, configError("add [[key]] with name and certificate to "+filepath.Join(state, fileConfig)+"; 'quorate-signer key export' writes the certificate",
+				"no certificate is configured for key %q, which the policy signs with", key)
+		}
+	}
+	s.basis = s.computeBasis()
+	return s, nil
+}
+
+func (s *setup) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(s.dir, p)
+}
+
+func (s *setup) loadPolicy(now time.Time) (err error) {
+	path := s.path(s.config.Policy)
+	if s.policyRaw, err = os.ReadFile(path); err != nil {
+		return configError("check 'policy' in "+filepath.Join(s.dir, fileConfig), "read policy: %w", err)
+	}
+	if s.policy, err = policy.Load(s.policyRaw, now); err != nil {
+		return configError("quorate policy check "+path, "%w", err)
+	}
+	return nil
+}
+
+func (s *setup) loadCertificate(k KeyConfig) error {
+	if !statement.ValidName(k.Name) || s.certs[k.Name] != nil {
+		return configError("each [[key]] needs a name of its own", "configuration: key %q is not a name, or stands twice", k.Name)
+	}
+	path := s.path(k.Certificate)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return configError("put the key's OpenPGP certificate there; 'quorate-signer key export' writes it", "certificate of key %q: %w", k.Name, err)
+	}
+	if s.certs[k.Name], err = pgpsig.ParseCertificate(data); err != nil {
+		return configError("it must be one OpenPGP certificate, without secret parts", "certificate of key %q: %s: %w", k.Name, path, err)
+	}
+	return nil
+}
+
+// policyKeys lists the keys that the policy's channels sign with, once each.
+func policyKeys(p *policy.Policy) (keys []string) {
+	seen := map[string]bool{}
+	for _, ch := range p.Channels {
+		for _, o := range ch.Sign {
+			if !seen[o.Key] {
+				seen[o.Key] = true
+				keys = append(keys, o.Key)
+			}
+		}
+	}
+	return keys
+}
+
+func loadUsers(dir string) ([]bus.User, error) {
+	users, err := bus.LoadUsers(filepath.Join(dir, fileUsers))
+	if err != nil {
+		return nil, configError(hintInit, "%w", err)
+	}
+	return users, nil
+}

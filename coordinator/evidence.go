@@ -1,0 +1,92 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"quorate/coordinator/store"
+	"quorate/quorum"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
+)
+
+// getEvidence puts together what the signer saw: the policy file, the request
+// with the statements as they were received, and the answer. Who checks it needs
+// to believe nothing of it.
+func (c *Coordinator) getEvidence(r *http.Request) (*quorum.Bundle, error) {
+	id, err := store.ParseCaseID(r.PathValue("id"))
+	if err != nil {
+		return nil, badRequest("the id of a target is 32 hex digits")
+	}
+	name := r.PathValue("name")
+	sigs, err := c.db.Signatures(id, name)
+	if err != nil {
+		return nil, err
+	}
+	if key := r.URL.Query().Get("key"); key != "" {
+		sigs = slices.DeleteFunc(sigs, func(s store.Signature) bool { return s.Key != key })
+	}
+	if len(sigs) == 0 {
+		return nil, notFound("%q is not signed", name)
+	}
+	return c.bundle(sigs[0])
+}
+
+func (c *Coordinator) bundle(sig store.Signature) (*quorum.Bundle, error) {
+	m, err := c.db.MessageAt(sig.Seq)
+	if err != nil {
+		return nil, err
+	}
+	ans, err := quorum.ParseAnswer(m.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("recorded answer %d: %w", sig.Seq, err)
+	}
+	text, err := c.db.Policy(ans.Policy.Digest)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, notFound("this coordinator never had policy version %d (sha256 %s), by which it was signed", ans.Policy.Version, ans.Policy.Digest)
+	}
+	if err != nil {
+		return nil, err
+	}
+	req, err := c.rebuildRequest(ans, text, sig)
+	if err != nil {
+		return nil, err
+	}
+	return &quorum.Bundle{Version: quorum.Version, Policy: text, Request: req, Answer: ans}, nil
+}
+
+// rebuildRequest makes the request again that was answered. Its id proves that it
+// is the same one.
+func (c *Coordinator) rebuildRequest(ans *quorum.Answer, text []byte, sig store.Signature) (*quorum.Request, error) {
+	p, err := policy.Load(text, sig.SignedAt)
+	if err != nil {
+		return nil, fmt.Errorf("stored policy %s: %w", ans.Policy.Digest, err)
+	}
+	var stmts []*statement.Statement
+	for _, id := range ans.Statements {
+		data, err := c.db.Raw(id)
+		if err != nil {
+			return nil, fmt.Errorf("evidence %s: %w", id, err)
+		}
+		s, err := statement.Parse(data)
+		if err != nil {
+			return nil, fmt.Errorf("evidence %s: %w", id, err)
+		}
+		stmts = append(stmts, s)
+	}
+	outputs := make([]policy.Output, len(ans.Signatures))
+	for i, o := range ans.Signatures {
+		outputs[i] = o.Output
+	}
+	v := &quorum.Verdict{Artifact: ans.Artifact, SHA256: ans.Digest.SHA256, SHA512: ans.Digest.SHA512}
+	req, err := quorum.NewRequest(p, caseOf(ans), v, outputs, stmts)
+	if err != nil {
+		return nil, err
+	}
+	if req.ID != ans.ID {
+		return nil, notFound("the request that was answered cannot be put together from the record")
+	}
+	return req, nil
+}

@@ -1,0 +1,290 @@
+package coordinator
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"quorate/coordinator/store"
+	"quorate/internal/api"
+	"quorate/quorum"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
+)
+
+// Sizes of a page.
+const (
+	defaultLimit = 100
+	maxLimit     = 500
+)
+
+func (c *Coordinator) getChannels(*http.Request) (api.Channels, error) {
+	out := api.Channels{Policy: api.Policy{PolicyRef: quorum.PolicyRef{Version: c.policy.Version, Digest: c.policy.Digest}, Expires: c.policy.Expires}}
+	for _, ch := range c.policy.Channels {
+		out.Channels = append(out.Channels, api.Channel{Name: ch.Name, Targets: ch.Targets, Quorum: ch.Rule.Name, Roster: ch.Roster,
+			Settle: ch.Settle.String(), Dissent: ch.Dissent, Sign: ch.Sign, Counts: c.counts.of(ch.Name)})
+	}
+	return out, nil
+}
+
+func (c *Coordinator) getTargets(r *http.Request) (out api.Targets, err error) {
+	f, err := c.targetFilter(r.URL.Query())
+	if err != nil {
+		return out, err
+	}
+	limit := f.Limit
+	f.Limit++ // one more than is shown says whether there is another page
+	list, err := c.db.Targets(f)
+	if err != nil {
+		return out, err
+	}
+	if len(list) > limit {
+		list = list[:limit]
+		out.Next = list[limit-1].ID.String()
+	}
+	out.Targets = make([]api.Target, len(list))
+	for i := range list {
+		out.Targets[i] = toTarget(&list[i])
+	}
+	return out, nil
+}
+
+func (c *Coordinator) targetFilter(q url.Values) (f store.TargetFilter, err error) {
+	f = store.TargetFilter{Channel: q.Get("channel"), State: quorum.State(q.Get("state")), Text: q.Get("q")}
+	if f.State != "" && !slices.Contains(quorum.States, f.State) {
+		return f, badRequest("state %q is not known", f.State)
+	}
+	if f.Limit, err = limitOf(q); err != nil {
+		return f, err
+	}
+	if after := q.Get("after"); after != "" {
+		id, err := store.ParseCaseID(after)
+		if err != nil {
+			return f, badRequest("after is not the id of a target")
+		}
+		t, err := c.db.Target(id)
+		if err != nil {
+			return f, err
+		}
+		f.After = t.Case
+	}
+	return f, nil
+}
+
+func limitOf(q url.Values) (int, error) {
+	text := q.Get("limit")
+	if text == "" {
+		return defaultLimit, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, badRequest("limit is not a number from 1 to %d", maxLimit)
+	}
+	return n, nil
+}
+
+func toTarget(t *store.Target) api.Target {
+	return api.Target{ID: t.ID.String(), Channel: t.Channel, Target: t.Case.Target, Stage: t.Stage, State: t.State, Counts: t.Counts, Updated: t.Updated}
+}
+
+func (c *Coordinator) getTarget(r *http.Request) (out api.TargetDetail, err error) {
+	t, err := c.targetOf(r)
+	if err != nil {
+		return out, err
+	}
+	out.Target = toTarget(&t)
+	if out.Artifacts, err = c.artifacts(&t, ""); err != nil {
+		return out, err
+	}
+	list, err := c.db.Statements(t.ID)
+	out.Statements = make([]api.StatementInfo, len(list))
+	for i, s := range list {
+		out.Statements[i] = api.StatementInfo{ID: s.ID, Seq: s.Seq, Operator: s.Operator, Builder: s.Builder, Received: s.Received,
+			Started: s.Started, Finished: s.Finished, Status: s.Status, Reason: s.Reason, Path: "/v1/statements/" + s.ID.String()}
+	}
+	return out, err
+}
+
+func (c *Coordinator) targetOf(r *http.Request) (t store.Target, err error) {
+	id, err := store.ParseCaseID(r.PathValue("id"))
+	if err != nil {
+		return t, badRequest("the id of a target is 32 hex digits")
+	}
+	t, err = c.db.Target(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return t, notFound("no target has the id %s", id)
+	}
+	return t, err
+}
+
+// artifacts shows what is known of a target's artifacts, of one unless name is
+// empty.
+func (c *Coordinator) artifacts(t *store.Target, name string) ([]api.Artifact, error) {
+	verdicts, err := c.db.Verdicts(t.ID, name)
+	if err != nil {
+		return nil, err
+	}
+	sigs, err := c.db.Signatures(t.ID, name)
+	if err != nil {
+		return nil, err
+	}
+	requests, err := c.db.Requests(t.ID, name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.Artifact, len(verdicts))
+	for i, v := range verdicts {
+		a := api.Artifact{Verdict: *v, Channel: t.Channel, Target: t.Case.Target, Stage: t.Stage, TargetID: t.ID.String()}
+		base := "/v1/targets/" + t.ID.String() + "/artifacts/" + url.PathEscape(v.Artifact)
+		a.Signatures, a.Requests = toSignatures(sigs, v.Artifact, base), toRequests(requests, v.Artifact)
+		if len(a.Signatures) > 0 {
+			a.Evidence = base + "/evidence"
+		}
+		out[i] = a
+	}
+	return out, nil
+}
+
+func toSignatures(sigs []store.Signature, artifact, base string) (out []api.Signature) {
+	for _, s := range sigs {
+		if s.Artifact == artifact {
+			out = append(out, api.Signature{Output: s.Output, Fingerprint: s.Fingerprint, SignedAt: s.SignedAt, Request: s.RequestID,
+				Path: base + "/signatures/" + s.Key + "." + string(s.Format)})
+		}
+	}
+	return out
+}
+
+func toRequests(list []*store.Request, artifact string) (out []api.Request) {
+	for _, q := range list {
+		if q.Artifact != artifact {
+			continue
+		}
+		a := api.Request{ID: q.ID, Key: q.Key, Attempts: q.Attempts, Asked: q.Asked, Next: q.Next}
+		if q.Problem != "" {
+			a.Refusal = &quorum.Refusal{Code: quorum.RefuseBadRequest, Message: q.Problem}
+		}
+		if q.Answer != nil {
+			a.Answered, a.Refusal = q.Answer.Received, q.Answer.Refusal
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func (c *Coordinator) getArtifacts(r *http.Request) (out api.Artifacts, err error) {
+	if out.SHA256, err = digestOf(r); err != nil {
+		return out, err
+	}
+	places, err := c.db.ByDigest(out.SHA256, maxLimit)
+	if err != nil {
+		return out, err
+	}
+	if len(places) == 0 {
+		return out, notFound("nobody voted for sha256 %s", out.SHA256)
+	}
+	for _, p := range places {
+		t, err := c.db.Target(p.Case)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // decided away between the two reads
+		}
+		if err != nil {
+			return out, err
+		}
+		list, err := c.artifacts(&t, p.Artifact)
+		if err != nil {
+			return out, err
+		}
+		out.Artifacts = append(out.Artifacts, list...)
+	}
+	return out, nil
+}
+
+func digestOf(r *http.Request) (statement.SHA256, error) {
+	d, err := statement.ParseSHA256(r.PathValue("sha256"))
+	if err != nil {
+		return d, badRequest("a digest is 64 lower-case hex digits")
+	}
+	return d, nil
+}
+
+func (c *Coordinator) getSignature(r *http.Request) (out raw, err error) {
+	s, err := c.signatureOf(r)
+	if err != nil {
+		return out, err
+	}
+	return raw{"application/pgp-signature", r.PathValue("name") + ".sig", s.Signature}, nil
+}
+
+// signatureOf finds the signature that the path names: /…/{key}.{format}.
+func (c *Coordinator) signatureOf(r *http.Request) (s store.Signature, err error) {
+	id, err := store.ParseCaseID(r.PathValue("id"))
+	if err != nil {
+		return s, badRequest("the id of a target is 32 hex digits")
+	}
+	key, format, _ := strings.Cut(r.PathValue("file"), ".")
+	sigs, err := c.db.Signatures(id, r.PathValue("name"))
+	if err != nil {
+		return s, err
+	}
+	for _, s := range sigs {
+		if s.Output == (policy.Output{Format: policy.Format(format), Key: key}) {
+			return s, nil
+		}
+	}
+	return s, notFound("there is no %s signature by key %q for %q", format, key, r.PathValue("name"))
+}
+
+func (c *Coordinator) getStatement(r *http.Request) (out raw, err error) {
+	id, err := digestOf(r)
+	if err != nil {
+		return out, err
+	}
+	data, err := c.db.Raw(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return out, notFound("no message with sha256 %s is recorded", id)
+	}
+	// Also what was refused is here, as it came: never a type that a browser
+	// would show as a page.
+	return raw{contentType: "application/octet-stream", name: id.String() + ".json", data: data}, err
+}
+
+func (c *Coordinator) getRejected(r *http.Request) (out api.Rejected, err error) {
+	q := r.URL.Query()
+	limit, err := limitOf(q)
+	if err != nil {
+		return out, err
+	}
+	before := uint64(0)
+	if text := q.Get("before"); text != "" {
+		if before, err = strconv.ParseUint(text, 10, 63); err != nil {
+			return out, badRequest("before is not a number")
+		}
+	}
+	list, err := c.db.Rejected(before, limit+1)
+	if err != nil {
+		return out, err
+	}
+	if len(list) > limit {
+		list = list[:limit]
+		out.Next = list[limit-1].Seq
+	}
+	out.Rejected = make([]api.Rejection, len(list))
+	for i, j := range list {
+		out.Rejected[i] = api.Rejection{Seq: j.Seq, Subject: j.Subject, SHA256: j.SHA256, Code: j.Code, Message: j.Reason, Received: j.Received}
+	}
+	return out, nil
+}
+
+// contentDisposition makes browsers save instead of show. Names that are more
+// than plain are encoded by the rules of RFC 2231.
+func contentDisposition(name string) string {
+	if v := mime.FormatMediaType("attachment", map[string]string{"filename": name}); v != "" {
+		return v
+	}
+	return "attachment"
+}

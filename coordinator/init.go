@@ -1,0 +1,174 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"quorate/coordinator/store"
+	"quorate/internal/api"
+	"quorate/internal/bus"
+	"quorate/quorum/policy"
+)
+
+// InitOptions say how a new state directory is to be.
+type InitOptions struct {
+	State      string // the directory to make
+	Policy     string // path of the policy file
+	NATS       string // URL of a server of your own; empty: embedded
+	Listen     string // of the HTTP interface; empty: the default
+	BusListen  string // of the embedded server; empty: the default
+	Now        time.Time
+	CertFolder string // where the certificates will be; empty: the state directory
+}
+
+// seeds are the users that init makes, and the files of their secrets.
+var seeds = []struct {
+	file string
+	role bus.Role
+}{
+	{fileSeed, bus.RoleCoordinator},
+	{"tooling.nk", bus.RoleTooling},
+	{"signer.nk", bus.RoleSigner},
+}
+
+// Init makes a state directory. It is built beside its place and moved there when
+// it is whole, so a crash leaves nothing that looks like one. An existing one is
+// never touched: it may hold the only copy of keys and of the record.
+func Init(o InitOptions) (err error) {
+	if err := checkVacant(o.State); err != nil {
+		return err
+	}
+	policyPath, err := filepath.Abs(o.Policy)
+	if err != nil {
+		return fmt.Errorf("init: %w", err)
+	}
+	raw, err := os.ReadFile(policyPath)
+	if err != nil {
+		return configError("name the policy file with --policy", "init: %w", err)
+	}
+	p, err := policy.Load(raw, o.Now)
+	if err != nil {
+		return configError("quorate policy check "+policyPath, "init: %w", err)
+	}
+	parent := filepath.Dir(filepath.Clean(o.State))
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return fmt.Errorf("init: %w", err)
+	}
+	tmp, err := os.MkdirTemp(parent, ".quorate-init-")
+	if err != nil {
+		return fmt.Errorf("init: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(tmp)
+		}
+	}()
+	o.Policy = policyPath
+	if err := fill(tmp, o, p); err != nil {
+		return fmt.Errorf("init: %w", err)
+	}
+	if err := os.Remove(o.State); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("init: %w", err) // not empty any more
+	}
+	if err := os.Rename(tmp, o.State); err != nil {
+		return fmt.Errorf("init: %w", err)
+	}
+	return nil
+}
+
+func checkVacant(dir string) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("init: %w", err)
+	case len(entries) > 0:
+		return configError("choose another directory, or move this one away", "init: %s is not empty", dir)
+	}
+	return nil
+}
+
+func fill(dir string, o InitOptions, p *policy.Policy) error {
+	var users []bus.User
+	for _, s := range seeds {
+		public, err := bus.WriteSeedFile(filepath.Join(dir, s.file))
+		if err != nil {
+			return err
+		}
+		u := bus.User{Name: strings.TrimSuffix(s.file, ".nk"), Role: s.role, NKey: public}
+		if s.role == bus.RoleSigner {
+			u.Keys = policyKeys(p)
+		}
+		users = append(users, u)
+	}
+	if err := bus.SaveUsers(filepath.Join(dir, fileUsers), users); err != nil {
+		return err
+	}
+	db, err := store.Create(filepath.Join(dir, fileDB))
+	if err != nil {
+		return err
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, fileConfig), []byte(configText(o, p)), 0o600)
+}
+
+// configText writes the configuration with its reference as comments.
+func configText(o InitOptions, p *policy.Policy) string {
+	var b strings.Builder
+	q := strconv.Quote
+	fmt.Fprintf(&b, `# The coordinator's configuration. Unknown keys are refused. Relative paths are
+# relative to this file. Every key may be left out but policy and the certificates.
+
+# The HTTP interface. It has no users and no TLS: open it beyond this machine only
+# behind a proxy.
+listen = %s
+
+# Who counts, and what is signed. The signer reads its own copy.
+policy = %s
+
+# "text" for people, "json" for machines.
+log = "text"
+
+[nats]
+# URL of a NATS server of your own, with the configuration that
+# 'quorate coordinator nats-config' prints. Empty: the coordinator runs one itself.
+url = %s
+# The only root certificate that your server's certificate is checked against.
+ca = ""
+# Where the embedded server listens. Builders on other machines need an address
+# they can reach. With port 0 a free one is taken; the file bus-url has it.
+listen = %s
+# Copies of each stream, in a cluster of your own.
+replicas = 1
+
+[retry]
+# Pause before a refused question is asked again; it doubles each time.
+first = "10s"
+max = "30m"
+# After this time without an answer a question counts as lost.
+answer = "2m"
+
+# The OpenPGP certificate of each signing key, to verify signatures with. Keep those
+# of former keys: what cannot be verified is not shown.
+`, q(or(o.Listen, api.DefaultListen)), q(o.Policy), q(o.NATS), q(or(o.BusListen, defaultBusListen)))
+	for _, key := range policyKeys(p) {
+		fmt.Fprintf(&b, "[[key]]\nname = %s\ncertificate = %s\n", q(key), q(filepath.Join(o.CertFolder, key+".asc")))
+	}
+	return b.String()
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,145 @@
+package coordinator_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"quorate/coordinator"
+	"quorate/internal/bus"
+)
+
+// wantConfigError fails unless the error is one for the person who configures,
+// says the text, and has a hint.
+func wantConfigError(t *testing.T, err error, text string) {
+	t.Helper()
+	var ce *coordinator.ConfigError
+	if !errors.As(err, &ce) {
+		t.Fatalf("got error %v, want a ConfigError", err)
+	}
+	if !strings.Contains(err.Error(), text) || ce.Hint == "" {
+		t.Errorf("error %q, hint %q, want %q and a hint", err, ce.Hint, text)
+	}
+}
+
+func TestInitRefusesWhatExists(t *testing.T) {
+	w := newWorld(t)
+	err := coordinator.Init(coordinator.InitOptions{State: w.state(), Policy: w.path("policy.toml"), Now: time.Now()})
+	wantConfigError(t, err, "not empty")
+	err = coordinator.Init(coordinator.InitOptions{State: w.path("new"), Policy: w.path("missing.toml"), Now: time.Now()})
+	wantConfigError(t, err, "no such file")
+	if _, err := os.Stat(w.path("new")); err == nil {
+		t.Error("a failed init leaves a directory")
+	}
+	left := must(filepath.Glob(w.path(".quorate-init-*")))(t)
+	if len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	check(t, os.Mkdir(w.path("empty"), 0o700))
+	check(t, coordinator.Init(coordinator.InitOptions{State: w.path("empty"), Policy: w.path("policy.toml"), Now: time.Now()}))
+}
+
+func TestSecretsAreForTheOwnerOnly(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"coordinator.nk", "tooling.nk", "signer.nk", "users.toml", "coordinator.db", "coordinator.toml", "."} {
+		info := must(os.Stat(filepath.Join(w.state(), name)))(t)
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", name, info.Mode())
+		}
+	}
+}
+
+func TestStartRefusesWhatIsNotWhole(t *testing.T) {
+	change := func(name, old, with string) func(*world) {
+		return func(w *world) {
+			path := filepath.Join(w.state(), name)
+			text := string(must(os.ReadFile(path))(w.t))
+			if !strings.Contains(text, old) {
+				w.t.Fatalf("%q is not in %s", old, name)
+			}
+			check(w.t, os.WriteFile(path, []byte(strings.Replace(text, old, with, 1)), 0o600))
+		}
+	}
+	remove := func(name string) func(*world) {
+		return func(w *world) { check(w.t, os.Remove(filepath.Join(w.state(), name))) }
+	}
+	tests := []struct {
+		name   string
+		break_ func(*world)
+		text   string
+	}{
+		{"unknown key", change("coordinator.toml", "log =", "logg ="), "unknown key"},
+		{"unknown log", change("coordinator.toml", `log = "text"`, `log = "xml"`), "xml"},
+		{"bad duration", change("coordinator.toml", `first = "10s"`, `first = "-1s"`), "negative"},
+		{"no policy", change("coordinator.toml", "policy.toml", "gone.toml"), "gone.toml"},
+		{"no configuration", remove("coordinator.toml"), "no configuration"},
+		{"no certificate", remove("core-key.asc"), `certificate of key "core-key"`},
+		{"key not configured", change("coordinator.toml", `name = "core-key"`, `name = "old-key"`), `no certificate is configured for key "core-key"`},
+		{"certificate is none", func(w *world) {
+			check(w.t, os.WriteFile(filepath.Join(w.state(), "core-key.asc"), []byte("x"), 0o600))
+		}, "parse certificate"},
+		{"no users", remove("users.toml"), "users.toml"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			tt.break_(w)
+			_, err := coordinator.Start(limit(t), w.options())
+			wantConfigError(t, err, tt.text)
+		})
+	}
+}
+
+func TestMissingDatabaseIsNeverMade(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(w.state(), "coordinator.db")
+	check(t, os.Remove(path))
+	if _, err := coordinator.Start(limit(t), w.options()); err == nil || !strings.Contains(err.Error(), "hint") {
+		t.Errorf("got error %v, want one with a hint", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("the database was made by the way")
+	}
+}
+
+func TestTwoProcessesOnOneStateDirectory(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	_, err := coordinator.Start(limit(t), w.options())
+	wantConfigError(t, err, "lock state directory")
+	_, err = coordinator.Rebuild(limit(t), w.options())
+	wantConfigError(t, err, "lock state directory")
+}
+
+func TestEnrollingWhileItRuns(t *testing.T) {
+	w := newWorld(t)
+	c := w.start()
+	public := must(bus.WriteSeedFile(w.path("late.nk")))(t)
+	u := bus.User{Name: "late", Role: bus.RoleBuilder, NKey: public}
+	if changed := must(coordinator.Enroll(w.state(), u))(t); !changed {
+		t.Error("nothing changed")
+	}
+	check(t, c.ReloadUsers(limit(t)))
+	must(w.as("late").Publish(limit(t), "quorate.statements.core.late", "x", []byte("x")))(t)
+
+	if changed := must(coordinator.Enroll(w.state(), u))(t); changed {
+		t.Error("the same user again changes something")
+	}
+	u.NKey = must(bus.WriteSeedFile(w.path("other.nk")))(t)
+	_, err := coordinator.Enroll(w.state(), u)
+	wantConfigError(t, err, "taken")
+	_, err = coordinator.Enroll(w.state(), bus.User{Name: "boss", Role: bus.RoleCoordinator, NKey: u.NKey})
+	wantConfigError(t, err, "not given away")
+}
+
+func TestAgentsFindTheirConsumers(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	for _, name := range builders {
+		must(w.as(name).AgentConsumer(limit(t)))(t)
+	}
+	must(w.as("signer").SignerConsumer(limit(t), "core-key"))(t)
+}

@@ -1,0 +1,51 @@
+package coordinator_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"quorate/coordinator"
+)
+
+// childState is set for processes that this test binary starts to be killed.
+const childState = "QUORATE_TEST_COORDINATOR"
+
+func TestMain(m *testing.M) {
+	if state := os.Getenv(childState); state != "" {
+		os.Exit(runChild(state))
+	}
+	os.Exit(m.Run())
+}
+
+// runChild is a coordinator in a process of its own. It says where its bus is.
+func runChild(state string) int {
+	c, err := coordinator.Start(context.Background(), coordinator.Options{State: state, Log: quiet()})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(c.BusURL())
+	if err := c.Wait(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// child starts such a process and returns the address of its bus.
+func (w *world) child() (cmd *exec.Cmd, bus string) {
+	w.t.Helper()
+	cmd = exec.Command(must(os.Executable())(w.t))
+	cmd.Env = append(os.Environ(), childState+"="+w.state())
+	cmd.Stderr = os.Stderr
+	out := must(cmd.StdoutPipe())(w.t)
+	check(w.t, cmd.Start())
+	w.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	line := must(bufio.NewReader(out).ReadString('\n'))(w.t)
+	return cmd, strings.TrimSpace(line)
+}

@@ -1,0 +1,110 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"quorate/quorum"
+)
+
+// Results of taking in a message.
+const (
+	resultAccepted = "accepted"
+	resultRejected = "rejected"
+	resultRepeated = "repeated"
+)
+
+// metrics are this coordinator's own; label values come from fixed sets, apart
+// from the codes, which are the program's, and the channels, which are the
+// policy's.
+type metrics struct {
+	registry *prometheus.Registry
+
+	messages   *prometheus.CounterVec
+	rejected   *prometheus.CounterVec
+	requests   prometheus.Counter
+	retries    prometheus.Counter
+	refusals   *prometheus.CounterVec
+	signatures prometheus.Counter
+	gaps       prometheus.Counter
+	commit     prometheus.Histogram
+}
+
+func newMetrics(c *Coordinator) *metrics {
+	m := &metrics{registry: prometheus.NewRegistry(),
+		messages:   counterVec("quorate_messages_total", "Messages of the record taken in, by result.", "result"),
+		rejected:   counterVec("quorate_rejected_total", "Messages refused, by code.", "code"),
+		requests:   counter("quorate_requests_total", "Sign requests published."),
+		retries:    counter("quorate_request_retries_total", "Sign requests published that had been asked before."),
+		refusals:   counterVec("quorate_refusals_total", "Refusals by signers, by code.", "code"),
+		signatures: counter("quorate_signatures_total", "Signatures verified and recorded."),
+		gaps:       counter("quorate_record_gap_messages_total", "Messages that the stream no longer had when they were to be read."),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quorate_commit_seconds",
+			Help: "Time to apply and commit one batch of messages.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
+	}
+	m.registry.MustRegister(m.messages, m.rejected, m.requests, m.retries, m.refusals, m.signatures, m.gaps, m.commit,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "quorate_lag_messages", Help: "Messages of the record not taken in yet."},
+			func() float64 { return float64(c.lag.Load()) }),
+		&artifactCollector{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+func counterVec(name, help, label string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+}
+
+func (m *metrics) applied(a *application, took time.Duration) {
+	m.commit.Observe(took.Seconds())
+	for result, n := range a.results {
+		m.messages.WithLabelValues(result).Add(float64(n))
+	}
+	for code, n := range a.codes {
+		m.rejected.WithLabelValues(string(code)).Add(float64(n))
+	}
+}
+
+func (m *metrics) answered(a *quorum.Answer) {
+	if a.Refusal != nil {
+		m.refusals.WithLabelValues(refusalLabel(a.Refusal.Code)).Inc()
+	}
+	m.signatures.Add(float64(len(a.Signatures)))
+}
+
+func (m *metrics) asked(attempts int) {
+	m.requests.Inc()
+	if attempts > 1 {
+		m.retries.Inc()
+	}
+}
+
+// refusalLabel keeps what a signer may write from becoming a label.
+func refusalLabel(code quorum.RefusalCode) string {
+	switch code {
+	case quorum.RefuseBadRequest, quorum.RefuseTooLarge, quorum.RefusePolicyMismatch, quorum.RefusePolicyExpired,
+		quorum.RefuseEvidence, quorum.RefuseQuorum, quorum.RefuseHeld, quorum.RefuseState, quorum.RefuseOtherDigest,
+		quorum.RefuseUnknownKey, quorum.RefuseFormat, quorum.RefuseToken, quorum.RefuseSignatureCheck, quorum.RefuseLedger:
+		return string(code)
+	}
+	return "other"
+}
+
+var artifactsDesc = prometheus.NewDesc("quorate_artifacts", "Artifacts by channel and state.", []string{"channel", "state"}, nil)
+
+// artifactCollector reads the counts when it is asked for them.
+type artifactCollector struct{ c *Coordinator }
+
+func (a *artifactCollector) Describe(ch chan<- *prometheus.Desc) { ch <- artifactsDesc }
+
+func (a *artifactCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, channel := range a.c.policy.Channels {
+		for state, n := range a.c.counts.of(channel.Name) {
+			ch <- prometheus.MustNewConstMetric(artifactsDesc, prometheus.GaugeValue, float64(n), channel.Name, string(state))
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package store
+
+import (
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"io"
+)
+
+// projection is what two coordinators of one stream must have alike.
+var projection = []string{
+	"SELECT seq, subject, received, sha256, first, raw FROM record ORDER BY seq",
+	"SELECT case_id, seq, id, payload, operator, builder, received, revoked, started, finished, status, reason, files FROM statement ORDER BY case_id, seq",
+	"SELECT seq, code, message FROM rejected ORDER BY seq",
+	"SELECT case_id FROM dirty ORDER BY case_id",
+	"SELECT id, channel, target, stage, updated, state, counts FROM target_case ORDER BY id",
+	"SELECT case_id, name, state, until, verdict FROM artifact ORDER BY case_id, name",
+	"SELECT sha256, case_id, artifact FROM vote_digest ORDER BY sha256, case_id, artifact",
+	"SELECT case_id, artifact, format, key, sha256, sha512, fingerprint, signed_at, request_id, seq, signature FROM signature ORDER BY case_id, artifact, format, key",
+	"SELECT request_id, seq, received, code, message, retryable FROM answer ORDER BY request_id",
+}
+
+// Dump writes record and projection as text, so that two databases can be
+// compared. It leaves out what a coordinator has of its own.
+func (db *DB) Dump(w io.Writer) error {
+	for _, q := range projection {
+		if _, err := fmt.Fprintln(w, q); err != nil {
+			return err
+		}
+		err := each(db, func(r *sql.Rows) error { return dumpRow(w, r) }, q)
+		if err != nil {
+			return fmt.Errorf("dump: %w", err)
+		}
+	}
+	return nil
+}
+
+func dumpRow(w io.Writer, r *sql.Rows) error {
+	names, err := r.Columns()
+	if err != nil {
+		return err
+	}
+	values, pointers := make([]any, len(names)), make([]any, len(names))
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	if err := r.Scan(pointers...); err != nil {
+		return err
+	}
+	for _, v := range values {
+		if b, ok := v.([]byte); ok {
+			v = hex.EncodeToString(b)
+		}
+		if _, err := fmt.Fprintf(w, "%v\t", v); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(w)
+	return err
+}

@@ -1,0 +1,202 @@
+package store
+
+import (
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"quorate/quorum"
+	"quorate/quorum/statement"
+)
+
+func decodeVerdict(text string) (*quorum.Verdict, error) {
+	v := new(quorum.Verdict)
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		return nil, fmt.Errorf("stored verdict: %w", err)
+	}
+	return v, nil
+}
+
+// Target is a case with its summary.
+type Target struct {
+	Case
+	Summary
+}
+
+const targetColumns = "SELECT id, channel, target, stage, updated, state, counts FROM target_case"
+
+func scanTarget(r *sql.Rows) (t Target, err error) {
+	var id []byte
+	var updated int64
+	var counts string
+	if err := r.Scan(&id, &t.Channel, &t.Target, &t.Stage, &updated, &t.State, &counts); err != nil {
+		return t, err
+	}
+	copy(t.ID[:], id)
+	t.Updated = instant(updated)
+	err = json.Unmarshal([]byte(counts), &t.Counts)
+	return t, err
+}
+
+// TargetFilter chooses targets; zero values choose all.
+type TargetFilter struct {
+	Channel string
+	State   quorum.State // of the target or of one of its artifacts
+	Text    string       // part of the target
+	After   Case         // page on after this one
+	Limit   int
+}
+
+// Targets lists targets in the order of channel, target and stage.
+func (db *DB) Targets(f TargetFilter) (list []Target, err error) {
+	err = each(db, func(r *sql.Rows) error {
+		t, err := scanTarget(r)
+		list = append(list, t)
+		return err
+	}, targetColumns+` WHERE (channel, target, stage) > (?1, ?2, ?3)
+		AND (?4 = '' OR channel = ?4)
+		AND (?5 = '' OR state = ?5 OR json_extract(counts, '$.' || ?5) > 0)
+		AND (?6 = '' OR instr(target, ?6) > 0)
+		ORDER BY channel, target, stage LIMIT ?7`,
+		f.After.Channel, f.After.Target, f.After.Stage, f.Channel, string(f.State), f.Text, f.Limit)
+	return list, err
+}
+
+// Target reads one target, or [ErrNotFound].
+func (db *DB) Target(id CaseID) (t Target, err error) {
+	err = ErrNotFound
+	qerr := each(db, func(r *sql.Rows) error {
+		t, err = scanTarget(r)
+		return err
+	}, targetColumns+" WHERE id = ?", id[:])
+	if qerr != nil {
+		return t, qerr
+	}
+	return t, err
+}
+
+// Verdicts reads the verdicts of a case, of one artifact unless artifact is empty.
+func (db *DB) Verdicts(id CaseID, artifact string) (list []*quorum.Verdict, err error) {
+	err = each(db, func(r *sql.Rows) error {
+		var text string
+		if err := r.Scan(&text); err != nil {
+			return err
+		}
+		v, err := decodeVerdict(text)
+		list = append(list, v)
+		return err
+	}, "SELECT verdict FROM artifact WHERE case_id = ?1 AND (?2 = '' OR name = ?2) ORDER BY name", id[:], artifact)
+	return list, err
+}
+
+// Place is an artifact of a case.
+type Place struct {
+	Case     CaseID
+	Artifact string
+}
+
+// ByDigest lists up to limit artifacts that a digest was ever voted for.
+func (db *DB) ByDigest(d statement.SHA256, limit int) (list []Place, err error) {
+	err = each(db, func(r *sql.Rows) error {
+		var p Place
+		var id []byte
+		if err := r.Scan(&id, &p.Artifact); err != nil {
+			return err
+		}
+		copy(p.Case[:], id)
+		list = append(list, p)
+		return nil
+	}, "SELECT case_id, artifact FROM vote_digest WHERE sha256 = ? ORDER BY case_id, artifact LIMIT ?", d[:], limit)
+	return list, err
+}
+
+// StatementInfo is one admitted statement, without its votes.
+type StatementInfo struct {
+	ID                          statement.SHA256
+	Seq                         uint64
+	Operator, Builder           string
+	Received, Started, Finished time.Time
+	Status                      statement.Status
+	Reason                      string
+}
+
+// Statements lists the admitted statements of a case in the order of the record.
+func (db *DB) Statements(id CaseID) (list []StatementInfo, err error) {
+	err = each(db, func(r *sql.Rows) error {
+		var s StatementInfo
+		var sid []byte
+		var received, started, finished int64
+		if err := r.Scan(&sid, &s.Seq, &s.Operator, &s.Builder, &received, &started, &finished, &s.Status, &s.Reason); err != nil {
+			return err
+		}
+		copy(s.ID[:], sid)
+		s.Received, s.Started, s.Finished = instant(received), instant(started), instant(finished)
+		list = append(list, s)
+		return nil
+	}, "SELECT id, seq, operator, builder, received, started, finished, status, reason FROM statement WHERE case_id = ? ORDER BY seq", id[:])
+	return list, err
+}
+
+// Rejection is a message that was refused.
+type Rejection struct {
+	Message
+	Code   statement.Code
+	Reason string
+}
+
+// Rejected lists refused messages older than before, newest first. Zero means
+// from the newest on.
+func (db *DB) Rejected(before uint64, limit int) (list []Rejection, err error) {
+	err = each(db, func(r *sql.Rows) error {
+		var j Rejection
+		var received int64
+		if err := r.Scan(&j.Seq, &j.Subject, &received, &j.Raw, &j.Code, &j.Reason); err != nil {
+			return err
+		}
+		j.Received, j.SHA256, j.Raw = instant(received), statement.ID(j.Raw), nil
+		list = append(list, j)
+		return nil
+	}, `SELECT r.seq, r.subject, r.received, r.raw, j.code, j.message FROM rejected j JOIN record r ON r.seq = j.seq
+		WHERE ?1 = 0 OR j.seq < ?1 ORDER BY j.seq DESC LIMIT ?2`, before, limit)
+	return list, err
+}
+
+// Event is a stored event.
+type Event struct {
+	ID   int64
+	Body []byte
+}
+
+// Events reads up to limit events that follow after.
+func (db *DB) Events(after int64, limit int) (list []Event, err error) {
+	err = each(db, func(r *sql.Rows) error {
+		var e Event
+		var body string
+		err := r.Scan(&e.ID, &body)
+		e.Body = []byte(body)
+		list = append(list, e)
+		return err
+	}, "SELECT id, body FROM event WHERE id > ? ORDER BY id LIMIT ?", after, limit)
+	return list, err
+}
+
+// EventRange returns the ids of the oldest and the newest event that is kept;
+// both are 0 when there was none yet.
+func (db *DB) EventRange() (first, last int64, err error) {
+	var a, b sql.NullInt64
+	err = one(db, []any{&a, &b}, "SELECT min(id), max(id) FROM event")
+	return a.Int64, b.Int64, err
+}
+
+// Recorded counts the messages in the record and those refused.
+func (db *DB) Recorded() (messages, rejected int, err error) {
+	err = one(db, []any{&messages, &rejected}, "SELECT (SELECT count(*) FROM record), (SELECT count(*) FROM rejected)")
+	return messages, rejected, err
+}
+
+// Touch takes the lock for writing and changes nothing that counts.
+func (tx *Tx) Touch() error {
+	return tx.exec("UPDATE cursor SET recorded = recorded WHERE id = 1")
+}

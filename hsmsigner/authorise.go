@@ -1,0 +1,161 @@
+package hsmsigner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"quorate/hsmsigner/ledger"
+	"quorate/hsmsigner/token"
+	"quorate/quorum"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
+)
+
+// permit is the right to ask the token for the signatures of one request. Only
+// authorise makes one.
+type permit struct {
+	approval *quorum.Approval
+	channel  *policy.Channel
+	policy   quorum.PolicyRef
+	outputs  []permitted
+	at       time.Time // of the signatures, in whole seconds
+}
+
+// permitted is one signature that may be made.
+type permitted struct {
+	policy.Output
+	key  Key
+	make makeFunc
+}
+
+// authorise is the only way to a permit. Its last step is the commitment: from
+// then on the artifact's name belongs to this digest. A crash right behind it
+// leaves a commitment without a signature, which is harmless: the digest had
+// its quorum, and only it can be signed later.
+func (s *Signer) authorise(ctx context.Context, t *trace, r *quorum.Request) (*permit, *denial) {
+	p, now := s.policy.Load(), s.now().UTC()
+	approval, ref := quorum.Check(p, r, now)
+	t.step("check")
+	if ref != nil {
+		return nil, &denial{Refusal: ref}
+	}
+	at := now.Truncate(time.Second)
+	outputs, den := s.permitOutputs(r, at)
+	if den != nil {
+		return nil, den
+	}
+	s.testOnlyStage("checked")
+	err := s.ledger.Commit(ctx, ledger.Commitment{
+		Channel: r.Channel, Target: r.Target, Artifact: r.Artifact, Stage: r.Stage,
+		SHA256: r.Digest.SHA256, SHA512: r.Digest.SHA512, Request: r.ID, At: now,
+	})
+	t.step("commit")
+	var other *ledger.OtherDigestError
+	switch {
+	case errors.As(err, &other):
+		return nil, otherDigest(r, other)
+	case err != nil:
+		return nil, ledgerDenial(err)
+	}
+	s.testOnlyStage("committed")
+	return &permit{approval, p.Channel(r.Channel), quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, outputs, at}, nil
+}
+
+// permitOutputs finds the key and the maker of each signature. It comes before
+// the commitment, so that a mistake in the configuration binds nothing.
+func (s *Signer) permitOutputs(r *quorum.Request, at time.Time) ([]permitted, *denial) {
+	var out []permitted
+	for _, o := range r.Outputs {
+		maker, ok := formats[o.Format]
+		if !ok {
+			return nil, deny(quorum.RefuseFormat, "this signer does not make format %q", o.Format)
+		}
+		k, ok := s.keys[o.Key]
+		if !ok {
+			return nil, deny(quorum.RefuseUnknownKey, "this signer does not hold key %q", o.Key)
+		}
+		if err := k.CheckToken(s.token); err != nil {
+			return nil, tokenDenial(o.Key, err)
+		}
+		if den := usable(k, at); den != nil {
+			return nil, den
+		}
+		out = append(out, permitted{o, k, maker})
+	}
+	return out, nil
+}
+
+// RefuseKeyNotUsable is the refusal for a key whose certificate says that it may
+// not sign at this time: expired, revoked, or not made yet by this clock.
+const RefuseKeyNotUsable quorum.RefusalCode = "key-not-usable"
+
+func usable(k Key, at time.Time) *denial {
+	err := k.Certificate.UsableAt(at)
+	if err == nil {
+		return nil
+	}
+	den := deny(RefuseKeyNotUsable, "key %q: %v", k.Label, err)
+	if at.Before(k.Certificate.Created()) {
+		den.Message = fmt.Sprintf("key %q was made on %s, and the signer's clock says %s; hint: set the signer's clock",
+			k.Label, k.Certificate.Created().Format(time.RFC3339), at.Format(time.RFC3339))
+		den.Retryable = true
+	}
+	return den
+}
+
+// denial is a refusal and what only the signer's own people get to see of it.
+type denial struct {
+	*quorum.Refusal
+	cause error  // for the log; it may name paths and devices
+	alarm string // code of an alarm to raise
+}
+
+func deny(c quorum.RefusalCode, format string, args ...any) *denial {
+	return &denial{Refusal: &quorum.Refusal{Code: c, Message: fmt.Sprintf(format, args...)}}
+}
+
+// Codes of the alarms that a signer raises.
+const (
+	AlarmSecondDigest   = "second-digest"
+	AlarmSignatureCheck = "signature-check-failed"
+)
+
+func otherDigest(r *quorum.Request, other *ledger.OtherDigestError) *denial {
+	den := deny(quorum.RefuseOtherDigest, "%q of %s is bound to sha256 %s since %s, and is never signed with sha256 %s",
+		r.Artifact, r.Target, other.SHA256, other.At.Format(time.RFC3339), r.Digest.SHA256)
+	den.alarm = AlarmSecondDigest
+	return den
+}
+
+func ledgerDenial(err error) *denial {
+	return &denial{cause: err, Refusal: &quorum.Refusal{Code: quorum.RefuseLedger, Retryable: true,
+		Message: "the signer cannot read or write its ledger; its log says more"}}
+}
+
+// tokenDenial sorts what the token said. The text of the error stays in the log.
+func tokenDenial(label string, err error) *denial {
+	var den *denial
+	switch {
+	case errors.Is(err, errOtherKey), errors.Is(err, token.ErrBadSignature), isSignatureCheck(err):
+		den = deny(quorum.RefuseSignatureCheck, "what the token gave for key %q does not verify; it was thrown away", label)
+		den.alarm = AlarmSignatureCheck
+	case errors.Is(err, token.ErrKeyNotFound), errors.Is(err, token.ErrKeyAmbiguous), errors.Is(err, token.ErrKeyUnsupported):
+		den = deny(quorum.RefuseUnknownKey, "key %q cannot be used in the signer's token; its log says more", label)
+	default:
+		den = deny(quorum.RefuseToken, "the token does not sign with key %q; the signer's log says more", label)
+		den.Retryable = token.IsUnavailable(err)
+	}
+	den.cause = err
+	return den
+}
+
+// statementIDs names the evidence.
+func statementIDs(evidence []quorum.Evidence) []statement.SHA256 {
+	ids := make([]statement.SHA256, len(evidence))
+	for i, e := range evidence {
+		ids[i] = statement.ID(e.Raw)
+	}
+	return ids
+}

@@ -1,0 +1,24 @@
+package hsmsigner
+
+import (
+	"log/slog"
+	"time"
+)
+
+// SetStage has f called after each step of s, so that a test can end the process
+// there.
+func SetStage(s *Signer, f func(stage string)) { s.testOnlyStage = f }
+
+// SignerOf is the signer inside of a service.
+func SignerOf(v *Service) *Signer { return v.signer }
+
+// ServiceOf is a service around a signer, without a token and a bus.
+func ServiceOf(c *Config, s *Signer, log *slog.Logger) *Service {
+	return &Service{config: c, signer: s, log: log}
+}
+
+// Hurry makes a server's pauses short.
+func Hurry(v *Server) { v.again, v.pullWait = time.Millisecond, 100*time.Millisecond }
+
+// Clip is clip.
+var Clip = clip

@@ -1,0 +1,167 @@
+package hsmsigner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"quorate/hsmsigner/ledger"
+	"quorate/internal/bus"
+)
+
+// Names of the files that Init makes in a state folder.
+const (
+	seedFile   = "signer.seed"
+	ledgerFile = "ledger.db"
+)
+
+// Init makes the state of a signer in dir: an empty ledger, an nkey for the bus,
+// and a configuration with the values of c, or with examples where c has none.
+// It returns the public nkey, which the coordinator must be told.
+//
+// A configuration that exists is an error. A ledger or a seed that exists is
+// kept: they may be all that remembers what was signed and who this is.
+func Init(ctx context.Context, dir string, c Config) (nkey string, err error) {
+	path := filepath.Join(dir, ConfigFile)
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%w: %s exists already (hint: edit it, or choose another folder)", ErrConfig, path)
+	}
+	c.fill()
+	text, err := c.encode()
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("init: %w", err)
+	}
+	if nkey, err = initSeed(filepath.Join(dir, seedFile)); err != nil {
+		return "", err
+	}
+	if err := ledger.Create(ctx, filepath.Join(dir, ledgerFile)); err != nil {
+		return "", err
+	}
+	// Last: without it nothing starts, so a crash before leaves no half signer.
+	return nkey, WriteNew(path, text, 0o600)
+}
+
+func initSeed(path string) (nkey string, err error) {
+	if nkey, err = bus.WriteSeedFile(path); errors.Is(err, fs.ErrExist) {
+		return bus.PublicFromSeedFile(path)
+	}
+	return nkey, err
+}
+
+func (c *Config) fill() {
+	def := func(p *string, value string) {
+		if *p == "" {
+			*p = value
+		}
+	}
+	def(&c.Name, "signer")
+	def(&c.NATS, "nats://127.0.0.1:4222")
+	def(&c.Policy, "policy.toml")
+	def(&c.Token.Module, "/usr/lib/softhsm/libsofthsm2.so")
+	if c.Token.Serial == "" {
+		def(&c.Token.Label, "quorate")
+	}
+	if c.Token.PINCredential == "" {
+		def(&c.Token.PINFile, "pin")
+	}
+	if len(c.Keys) == 0 {
+		c.Keys = []KeyConfig{{Label: "core-2026", Certificate: "core-2026.pgp"}}
+	}
+	c.SeedFile, c.Ledger = seedFile, ledgerFile
+}
+
+// encode writes the file and reads it back, so that what "init" writes is what
+// "run" accepts.
+func (c *Config) encode() ([]byte, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	var b strings.Builder
+	if err := configTemplate.Execute(&b, c); err != nil {
+		return nil, fmt.Errorf("write configuration: %w", err)
+	}
+	return []byte(b.String()), nil
+}
+
+var configTemplate = template.Must(template.New(ConfigFile).Funcs(template.FuncMap{"q": quoteTOML}).Parse(
+	`# Configuration of quorate-signer. Relative paths are relative to this folder.
+
+# The bus. The nkey of seed_file must be among its users, as {{q .Name}} with role
+# "signer" and the labels of the keys below. The signer itself listens on nothing.
+name      = {{q .Name}}
+nats      = {{q .NATS}}
+seed_file = {{q .SeedFile}}
+{{if .CAFile}}ca_file   = {{q .CAFile}}{{else}}#ca_file  = "ca.pem"   # the only root for the server's certificate; needs TLS{{end}}
+
+# The signer's own copy of the policy. It is read at the start and on SIGHUP.
+policy = {{q .Policy}}
+
+# What was signed. Never lose it, never put an older copy in its place.
+ledger = {{q .Ledger}}
+
+[token]
+module  = {{q .Token.Module}}
+{{if .Token.Label}}label   = {{q .Token.Label}}{{else}}#label  = "quorate"{{end}}
+{{if .Token.Serial}}serial  = {{q .Token.Serial}}{{else}}#serial = "0123456789abcdef"{{end}}
+# One of pin_file (mode 0600) and pin_credential (a systemd credential). With
+# neither the PIN is asked for on the terminal.
+{{if .Token.PINFile}}pin_file = {{q .Token.PINFile}}{{else}}#pin_file = "pin"{{end}}
+{{if .Token.PINCredential}}pin_credential = {{q .Token.PINCredential}}{{else}}#pin_credential = "quorate-pin"{{end}}
+workers = {{.Token.Workers}}   # signatures at the same time; 0 means two
+{{range .Keys}}
+[[key]]
+label       = {{q .Label}}
+certificate = {{q .Certificate}}
+{{end}}`))
+
+// quoteTOML writes a basic string (TOML v1.0.0, "String").
+func quoteTOML(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// WriteNew writes a file that must not exist, durably.
+func WriteNew(path string, data []byte, mode fs.FileMode) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path)) // half a file is none
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes a new name survive a power failure.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

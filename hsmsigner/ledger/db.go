@@ -1,0 +1,54 @@
+package ledger
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"quorate/internal/sqlite"
+)
+
+// applicationID is "QSLg" in the header of the file.
+const applicationID = 0x51534c67
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// ErrMissing says that there is no ledger. One is never made in passing: a wrong
+// path would forget every digest that was signed.
+var ErrMissing = errors.New("there is no ledger")
+
+// Create makes an empty ledger. A ledger that exists is kept as it is; a file of
+// any other kind is an error.
+func Create(ctx context.Context, path string) error {
+	db, err := open(ctx, path, true)
+	if err != nil {
+		return fmt.Errorf("create ledger: %w", err)
+	}
+	return db.Close()
+}
+
+// Open opens an existing ledger. [ErrMissing] says that there is none.
+func Open(ctx context.Context, path string) (*Ledger, error) {
+	db, err := open(ctx, path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open ledger: %w at %s (hint: check the path; quorate-signer init makes a new one, which knows of no digest that was signed)", ErrMissing, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	return &Ledger{db}, nil
+}
+
+func open(ctx context.Context, path string, create bool) (*sqlite.DB, error) {
+	migrations, err := fs.Sub(files, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return sqlite.Open(ctx, path, sqlite.Options{ApplicationID: applicationID, Migrations: migrations, Create: create})
+}
+
+// Close waits for calls under way and closes the file.
+func (l *Ledger) Close() error { return l.db.Close() }

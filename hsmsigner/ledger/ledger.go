@@ -1,0 +1,174 @@
+// Package ledger is the signer's memory: which digest an artifact's name belongs
+// to, what was signed and on what evidence, and what was refused.
+//
+// Guarantees: for one (channel, target, artifact name) there is at most one
+// digest, for ever, held by the database's own constraints; an answer can only be
+// stored for the digest that is committed; one request has one answer; what a
+// call wrote is on the disk when it returns; nothing is changed or removed.
+//
+// Not guaranteed: anything against somebody who can write the file, or who puts
+// an older copy of it in its place.
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"quorate/internal/sqlite"
+	"quorate/quorum/statement"
+)
+
+// Ledger is an open ledger. Its methods may be called concurrently, and several
+// processes may have the same ledger open.
+type Ledger struct {
+	db *sqlite.DB
+}
+
+// Commitment binds the name of an artifact to its digest.
+type Commitment struct {
+	Channel, Target, Artifact string
+	Stage                     string
+	SHA256                    statement.SHA256
+	SHA512                    statement.SHA512
+	Request                   statement.SHA256 // that asked first
+	At                        time.Time
+}
+
+// OtherDigestError says that the artifact's name belongs to another digest.
+type OtherDigestError struct {
+	Commitment // the one that stands
+}
+
+func (e *OtherDigestError) Error() string {
+	return fmt.Sprintf("ledger: %q of %s in channel %s is committed to sha256 %s since %s",
+		e.Artifact, e.Target, e.Channel, e.SHA256, e.At.Format(time.RFC3339))
+}
+
+// Record is an answer with signatures and why it was given.
+type Record struct {
+	Request                          statement.SHA256
+	Channel, Target, Stage, Artifact string
+	SHA256                           statement.SHA256
+	SHA512                           statement.SHA512
+	PolicyVersion                    uint64
+	PolicyDigest                     statement.SHA256
+	Evidence                         statement.SHA256   // digest of the evidence set
+	Statements                       []statement.SHA256 // that are in it
+	Signatures                       []Signature
+	Answer                           []byte // as it is published
+	At                               time.Time
+}
+
+// Signature is one signature of a record.
+type Signature struct {
+	Format, Key, Fingerprint string
+	Bytes                    []byte
+	SignedAt                 time.Time
+}
+
+// Refusal is a recorded no.
+type Refusal struct {
+	Request                   statement.SHA256
+	Channel, Target, Artifact string
+	SHA256                    statement.SHA256
+	Code, Message             string
+	At                        time.Time
+}
+
+// errDamaged says that the file no longer holds what was written.
+var errDamaged = errors.New("the stored answer is damaged (hint: restore nothing; check the disk, and keep the file for a closer look)")
+
+// Commit binds the artifact's name to the digest, or confirms that it is bound to
+// it already. The error is an [*OtherDigestError] if it is bound to another one.
+func (l *Ledger) Commit(ctx context.Context, c Commitment) error {
+	err := l.db.Write(ctx, func(tx *sql.Tx) error {
+		// The constraint decides, not the question that follows it.
+		_, err := tx.ExecContext(ctx, `INSERT INTO commitment (channel, target, artifact, sha256, sha512, stage, request, at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (channel, target, artifact) DO NOTHING`,
+			c.Channel, c.Target, c.Artifact, c.SHA256[:], c.SHA512[:], c.Stage, c.Request[:], stamp(c.At))
+		if err != nil {
+			return err
+		}
+		have := Commitment{Channel: c.Channel, Target: c.Target, Artifact: c.Artifact}
+		row := tx.QueryRowContext(ctx, `SELECT sha256, sha512, stage, request, at FROM commitment
+			WHERE channel = ? AND target = ? AND artifact = ?`, c.Channel, c.Target, c.Artifact)
+		if err := row.Scan(digest(have.SHA256[:]), digest(have.SHA512[:]), &have.Stage, digest(have.Request[:]), clock{&have.At}); err != nil {
+			return err
+		}
+		if have.SHA256 != c.SHA256 || have.SHA512 != c.SHA512 {
+			return &OtherDigestError{have}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("commit digest: %w", err)
+	}
+	return nil
+}
+
+// Store keeps the answer to a request and returns what is stored for it: the
+// given bytes, or those of an earlier answer.
+func (l *Ledger) Store(ctx context.Context, r Record) (stored []byte, err error) {
+	err = l.db.Write(ctx, func(tx *sql.Tx) error {
+		earlier, found, err := answer(ctx, tx, r.Request)
+		if err != nil || found {
+			stored = earlier
+			return err
+		}
+		stored = r.Answer
+		return r.insert(ctx, tx)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store answer: %w", err)
+	}
+	return stored, nil
+}
+
+func (r *Record) insert(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO answer (request, channel, target, stage, artifact, sha256, sha512,
+		policy_version, policy_digest, evidence, body, body_digest, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		r.Request[:], r.Channel, r.Target, r.Stage, r.Artifact, r.SHA256[:], r.SHA512[:],
+		int64(r.PolicyVersion), r.PolicyDigest[:], r.Evidence[:], r.Answer, sum(r.Answer), stamp(r.At))
+	if err != nil {
+		return err
+	}
+	for _, s := range r.Signatures {
+		_, err := tx.ExecContext(ctx, `INSERT INTO signature (request, format, key, fingerprint, bytes, signed_at)
+			VALUES (?, ?, ?, ?, ?, ?)`, r.Request[:], s.Format, s.Key, s.Fingerprint, s.Bytes, stamp(s.SignedAt))
+		if err != nil {
+			return err
+		}
+	}
+	for _, id := range r.Statements {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO statement (request, statement) VALUES (?, ?)`, r.Request[:], id[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Answer returns the stored answer to a request.
+func (l *Ledger) Answer(ctx context.Context, request statement.SHA256) (data []byte, found bool, err error) {
+	data, found, err = answer(ctx, l.db.Read(), request)
+	if err != nil {
+		return nil, false, fmt.Errorf("look up answer: %w", err)
+	}
+	return data, found, nil
+}
+
+// Refuse records a no.
+func (l *Ledger) Refuse(ctx context.Context, r Refusal) error {
+	err := l.db.Write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO refusal (request, channel, target, artifact, sha256, code, message, at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			r.Request[:], r.Channel, r.Target, r.Artifact, r.SHA256[:], r.Code, r.Message, stamp(r.At))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record refusal: %w", err)
+	}
+	return nil
+}

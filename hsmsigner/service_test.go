@@ -1,0 +1,123 @@
+package hsmsigner_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"quorate/hsmsigner"
+	"quorate/hsmsigner/ledger"
+	"quorate/hsmsigner/token"
+	"quorate/internal/pgpsig"
+)
+
+// TestOpenRefuses opens a service whose state lacks something. The token of this
+// process is in use, so an Open that reaches it fails with that; everything here
+// is found before, where it costs no try of the PIN.
+func TestOpenRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(*hsmsigner.Config)
+		want  string
+		is    error
+	}{
+		"nothing":         {func(*hsmsigner.Config) {}, "already in use", token.ErrModuleInUse},
+		"no ledger":       {func(c *hsmsigner.Config) { os.Remove(c.Ledger) }, "quorate-signer init makes a new one", ledger.ErrMissing},
+		"no policy":       {func(c *hsmsigner.Config) { os.Remove(c.Policy) }, "its own copy of the policy file", hsmsigner.ErrConfig},
+		"bad policy":      {func(c *hsmsigner.Config) { os.WriteFile(c.Policy, []byte("version = 1"), 0o600) }, "expires is missing", hsmsigner.ErrConfig},
+		"no certificate":  {func(c *hsmsigner.Config) { c.Keys[0].Certificate += ".gone" }, "quorate-signer key create writes it", hsmsigner.ErrConfig},
+		"bad certificate": {func(c *hsmsigner.Config) { c.Keys[0].Certificate = c.Policy }, "parse certificate", hsmsigner.ErrConfig},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "signer")
+			policyFile := writeFile(t, filepath.Join(t.TempDir(), "policy.toml"), []byte(policyText(t, 7)), 0o600)
+			must(hsmsigner.Init(t.Context(), dir, hsmsigner.Config{Policy: policyFile, Token: tokenConfig(), Keys: keyConfigs()}))(t)
+			config := must(hsmsigner.LoadConfig(filepath.Join(dir, hsmsigner.ConfigFile)))(t)
+			c.spoil(config)
+			_, err := hsmsigner.Open(t.Context(), config, nil, quiet())
+			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want one that says %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestCertificateOfAnotherKey: what the token has and what the file says must be
+// of one piece.
+func TestCertificateOfAnotherKey(t *testing.T) {
+	k := hsmsigner.Key{Label: "ed25519", Certificate: certificate(t, "p256")}
+	if err := k.CheckToken(soft.token); !hsmsigner.IsOtherKey(err) || !strings.Contains(err.Error(), `key "ed25519"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSelftest(t *testing.T) {
+	configs := append(keyConfigs(),
+		hsmsigner.KeyConfig{Label: "ed25519", Certificate: certFile(token.P256)},
+		hsmsigner.KeyConfig{Label: "p256", Certificate: certFile("gone")})
+	results := hsmsigner.Selftest(t.Context(), soft.token, configs)
+	for _, r := range results[:len(keyTypes)] {
+		if r.Err != nil || r.Fingerprint != certificate(t, r.Key).Fingerprint() {
+			t.Errorf("%s: %v", r.Key, r.Err)
+		}
+	}
+	if err := results[len(keyTypes)].Err; !hsmsigner.IsOtherKey(err) {
+		t.Errorf("got %v", err)
+	}
+	if err := results[len(keyTypes)+1].Err; err == nil {
+		t.Error("a key without a certificate passed")
+	}
+	broken := &watchedToken{Token: soft.token, sign: nil}
+	broken.key = func(label string) (token.Key, error) { return soft.token.Key(label) }
+	broken.sign = signAs("p256") // whatever it is asked for
+	if r := hsmsigner.Selftest(t.Context(), broken, keyConfigs()[:1]); !errors.Is(r[0].Err, pgpsig.ErrSignatureCheck) {
+		t.Errorf("got %v", r[0].Err)
+	}
+}
+
+// TestCreateKeyAgain finishes what a crash left: a key without a certificate.
+func TestCreateKeyAgain(t *testing.T) {
+	n := hsmsigner.NewKey{Label: "ed25519", Type: token.Ed25519, UserID: archive, Created: keyTime}
+	if _, err := hsmsigner.CreateKey(t.Context(), soft.token, n); !errors.Is(err, token.ErrKeyExists) || !strings.Contains(err.Error(), "--existing") {
+		t.Errorf("got %v", err)
+	}
+	n.Existing = true
+	if cert := must(hsmsigner.CreateKey(t.Context(), soft.token, n))(t); cert.Fingerprint() != certificate(t, "ed25519").Fingerprint() {
+		t.Error("the same key and time give another fingerprint")
+	}
+	n.UserID = "line\nbreak"
+	if _, err := hsmsigner.CreateKey(t.Context(), soft.token, n); err == nil || !strings.Contains(err.Error(), "has no certificate") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestReload puts another policy in place while a service runs, and then one
+// that cannot be used.
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	path := writeFile(t, filepath.Join(dir, "policy.toml"), []byte(policyText(t, 8)), 0o600)
+	var log bytes.Buffer
+	w := newWorld(t)
+	v := hsmsigner.ServiceOf(&hsmsigner.Config{Policy: path, Keys: keyConfigs()}, w.signer, slog.New(slog.NewTextHandler(&log, nil)))
+	check(t, v.Reload())
+	if got := w.signer.Policy().Version; got != 8 {
+		t.Errorf("version %d is in force", got)
+	}
+	writeFile(t, path, []byte("version = 9"), 0o600)
+	if err := v.Reload(); err == nil {
+		t.Error("half a policy was loaded")
+	}
+	if got := w.signer.Policy().Version; got != 8 {
+		t.Errorf("version %d is in force", got)
+	}
+	writeFile(t, path, []byte(policyText(t, 7, func(s string) string { return strings.ReplaceAll(s, `key = "p256"`, `key = "other"`) })), 0o600)
+	check(t, v.Reload())
+	for _, want := range []string{"older than the one before", "does not name this key"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q in\n%s", want, log.String())
+		}
+	}
+}

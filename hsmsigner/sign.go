@@ -1,0 +1,146 @@
+package hsmsigner
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"quorate/hsmsigner/ledger"
+	"quorate/internal/pgpsig"
+	"quorate/quorum"
+	"quorate/quorum/policy"
+)
+
+// makeFunc makes one signature. It takes the approval itself, not what was
+// approved, so that the token cannot be asked without one.
+type makeFunc func(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why []pgpsig.Notation) ([]byte, error)
+
+// formats are the signatures that can be made, and checkers how each is checked
+// once more as it stands in the answer.
+var (
+	formats  = map[policy.Format]makeFunc{policy.OpenPGP: makeOpenPGP}
+	checkers = map[policy.Format]checkFunc{policy.OpenPGP: checkOpenPGP}
+)
+
+type checkFunc func(a *quorum.Approval, k Key, o quorum.SignedOutput) error
+
+// sign asks the token for every output of the request and writes the answer.
+func (s *Signer) sign(ctx context.Context, t *trace, p *permit) (*ledger.Record, *denial) {
+	r := p.approval.Request()
+	answer := &quorum.Answer{Version: quorum.Version, ID: r.ID, Channel: r.Channel, Target: r.Target, Stage: r.Stage,
+		Artifact: r.Artifact, Digest: r.Digest, Policy: p.policy,
+		Evidence: p.approval.EvidenceDigest(), Statements: statementIDs(r.Evidence)}
+	why := notations(p)
+	for _, o := range p.outputs {
+		sig, err := o.make(ctx, s.token, p.approval, o.key, p.at, why)
+		if err != nil {
+			return nil, tokenDenial(o.Key, err)
+		}
+		answer.Signatures = append(answer.Signatures, quorum.SignedOutput{Output: o.Output,
+			Fingerprint: o.key.Certificate.Fingerprint(), Signature: sig, SignedAt: p.at})
+	}
+	t.step("token")
+	s.testOnlyStage("signed")
+	data, err := json.Marshal(answer, json.Deterministic(true))
+	if err == nil {
+		err = checkRelease(p, data)
+	}
+	t.step("verify")
+	if err != nil {
+		den := deny(quorum.RefuseSignatureCheck, "the answer does not verify; it was thrown away")
+		den.cause, den.alarm = err, AlarmSignatureCheck
+		return nil, den
+	}
+	return record(answer, data), nil
+}
+
+// store commits the answer to the ledger. What the ledger holds for this request
+// is the answer, even if it is another one: then another process that shares
+// the ledger was first. A crash before it loses a signature that nobody saw; a
+// crash behind it is repaired by the next delivery, which finds the answer.
+func (s *Signer) store(ctx context.Context, t *trace, rec *ledger.Record) ([]byte, *denial) {
+	stored, err := s.ledger.Store(ctx, *rec)
+	t.step("store")
+	if err != nil {
+		return nil, ledgerDenial(err)
+	}
+	s.testOnlyStage("stored")
+	return stored, nil
+}
+
+func record(a *quorum.Answer, data []byte) *ledger.Record {
+	rec := &ledger.Record{Request: a.ID, Channel: a.Channel, Target: a.Target, Stage: a.Stage, Artifact: a.Artifact,
+		SHA256: a.Digest.SHA256, SHA512: a.Digest.SHA512, PolicyVersion: a.Policy.Version, PolicyDigest: a.Policy.Digest,
+		Evidence: a.Evidence, Statements: a.Statements, Answer: data, At: a.Signatures[0].SignedAt}
+	for _, o := range a.Signatures {
+		rec.Signatures = append(rec.Signatures, ledger.Signature{Format: string(o.Format), Key: o.Key,
+			Fingerprint: o.Fingerprint, Bytes: o.Signature, SignedAt: o.SignedAt})
+	}
+	return rec
+}
+
+// makeOpenPGP continues the hash of the file, which nobody here has ever seen,
+// with the fields of the signature.
+func makeOpenPGP(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why []pgpsig.Notation) ([]byte, error) {
+	h, err := a.State().Resume()
+	if err != nil {
+		return nil, err
+	}
+	return pgpsig.SignDetached(k.Certificate, h, crypto.SHA512, at, why, func(hash crypto.Hash, digest []byte) ([]byte, error) {
+		return tok.Sign(ctx, k.Label, hash, digest)
+	})
+}
+
+func isSignatureCheck(err error) bool { return errors.Is(err, pgpsig.ErrSignatureCheck) }
+
+// checkRelease reads the answer as its receivers will and verifies what it holds
+// from the start: nothing of what led to it is used but the approval.
+func checkRelease(p *permit, data []byte) error {
+	a, err := quorum.ParseAnswer(data)
+	if err != nil {
+		return err
+	}
+	r := p.approval.Request()
+	if a.ID != r.ID || a.Digest != r.Digest || len(a.Signatures) != len(p.outputs) {
+		return errors.New("check answer: it is not for this request")
+	}
+	for i, o := range a.Signatures {
+		if o.Output != p.outputs[i].Output {
+			return fmt.Errorf("check answer: signature %d is %s with key %q", i, o.Format, o.Key)
+		}
+		if err := checkers[o.Format](p.approval, p.outputs[i].key, o); err != nil {
+			return fmt.Errorf("check answer: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkOpenPGP takes the state from the request once more and finalises it, so
+// that a state that was damaged since the check does not pass.
+func checkOpenPGP(a *quorum.Approval, k Key, o quorum.SignedOutput) error {
+	st := a.State()
+	sum, err := st.Sum()
+	if err != nil {
+		return err
+	}
+	if want := a.Request().Digest.SHA512; !bytes.Equal(sum, want[:]) {
+		return errors.New("the state no longer finalises to the approved digest")
+	}
+	h, err := st.Resume()
+	if err != nil {
+		return err
+	}
+	sig, err := pgpsig.VerifyDetached(k.Certificate, h, o.Signature)
+	switch {
+	case err != nil:
+		return err
+	case sig.Fingerprint != o.Fingerprint || !sig.Created.Equal(o.SignedAt):
+		return errors.New("the answer says another key or time than the signature")
+	}
+	return nil
+}

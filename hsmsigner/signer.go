@@ -1,0 +1,168 @@
+package hsmsigner
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"quorate/hsmsigner/ledger"
+	"quorate/hsmsigner/token"
+	"quorate/internal/wire"
+	"quorate/quorum"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
+)
+
+// Token is what the signer uses of a PKCS#11 token. [token.Token] is one; a
+// process that can be killed when the module hangs is another.
+type Token interface {
+	// Key returns the public half of the private key with the label.
+	Key(label string) (token.Key, error)
+	// Sign signs a digest as package token describes it.
+	Sign(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error)
+}
+
+// Options are the parts of a [Signer]. All but Now and Logger must be set.
+type Options struct {
+	Token  Token
+	Ledger *ledger.Ledger
+	Policy *policy.Policy
+	Keys   []Key
+	Name   string           // of this process, for alarms
+	Now    func() time.Time // nil means time.Now
+	Logger *slog.Logger     // nil means slog.Default
+}
+
+// Signer judges requests and signs. Its methods may be called concurrently.
+type Signer struct {
+	token  Token
+	ledger *ledger.Ledger
+	keys   map[string]Key
+	name   string
+	now    func() time.Time
+	log    *slog.Logger
+
+	policy  atomic.Pointer[policy.Policy] // replaced as a whole by SetPolicy
+	flights flights
+
+	testOnlyStage func(stage string) // called after each step; tests die here
+}
+
+// New makes a signer. It fails if there is no ledger to write the audit to, no
+// key, or a certificate that is not the certificate of the token's key.
+func New(o Options) (*Signer, error) {
+	switch {
+	case o.Token == nil || o.Policy == nil:
+		return nil, errors.New("make signer: no token or no policy")
+	case o.Ledger == nil:
+		return nil, errors.New("make signer: no ledger; nothing is signed without a record of it")
+	case len(o.Keys) == 0:
+		return nil, errors.New("make signer: no keys")
+	}
+	s := &Signer{token: o.Token, ledger: o.Ledger, keys: map[string]Key{}, name: o.Name, now: o.Now, log: o.Logger,
+		flights: flights{running: map[statement.SHA256]chan struct{}{}}, testOnlyStage: func(string) {}}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	for _, k := range o.Keys {
+		if _, twice := s.keys[k.Label]; twice {
+			return nil, fmt.Errorf("make signer: key %q is configured twice", k.Label)
+		}
+		if err := k.CheckToken(o.Token); err != nil {
+			return nil, fmt.Errorf("make signer: %w", err)
+		}
+		s.keys[k.Label] = k
+	}
+	s.SetPolicy(o.Policy)
+	return s, nil
+}
+
+// SetPolicy makes p the policy for requests that begin from now on.
+func (s *Signer) SetPolicy(p *policy.Policy) { s.policy.Store(p) }
+
+// Policy returns the policy in force.
+func (s *Signer) Policy() *policy.Policy { return s.policy.Load() }
+
+// Reply is what came of a request.
+type Reply struct {
+	Channel string           // where the answer belongs; empty: it cannot be answered
+	ID      statement.SHA256 // of the request, as it claims
+	Answer  []byte           // a [quorum.Answer] in JSON
+	Refusal *quorum.Refusal  // nil for signatures
+	Alarms  []wire.Alarm     // to be raised
+}
+
+// Answer judges one request and signs what it asks for, or says why not. The
+// error is only ever that of ctx: then there is no answer, and the request must
+// be delivered again.
+func (s *Signer) Answer(ctx context.Context, data []byte) (Reply, error) {
+	t := s.begin()
+	r, ref := quorum.ParseRequest(data)
+	if ref == nil {
+		t.ask(r)
+		ref = checkID(r)
+	} else {
+		r = salvage(data)
+		t.ask(r)
+	}
+	if ref != nil {
+		return s.refuse(ctx, t, r, &denial{Refusal: ref})
+	}
+	// Copies of a request that come at once wait for the first one, so that
+	// the token is not asked for what the ledger is about to have.
+	if err := s.flights.enter(ctx, r.ID); err != nil {
+		return Reply{}, err
+	}
+	defer s.flights.leave(r.ID)
+	return s.answerOnce(ctx, t, r)
+}
+
+func (s *Signer) answerOnce(ctx context.Context, t *trace, r *quorum.Request) (Reply, error) {
+	stored, found, err := s.ledger.Answer(ctx, r.ID)
+	switch {
+	case err != nil:
+		return s.refuse(ctx, t, r, ledgerDenial(err))
+	case found:
+		return s.repeat(t, r, stored), nil
+	}
+	p, den := s.authorise(ctx, t, r)
+	if den != nil {
+		return s.refuse(ctx, t, r, den)
+	}
+	rec, den := s.sign(ctx, t, p)
+	if den != nil {
+		return s.refuse(ctx, t, r, den)
+	}
+	answer, den := s.store(ctx, t, rec)
+	if den != nil {
+		return s.refuse(ctx, t, r, den)
+	}
+	t.signed(s.log, rec)
+	return Reply{Channel: r.Channel, ID: r.ID, Answer: answer}, nil
+}
+
+// repeat gives the stored answer again. Neither policy nor token is asked: what
+// was released cannot be taken back, and whoever lost it may have it again.
+func (s *Signer) repeat(t *trace, r *quorum.Request, stored []byte) Reply {
+	t.repeated(s.log)
+	return Reply{Channel: r.Channel, ID: r.ID, Answer: stored}
+}
+
+func checkID(r *quorum.Request) *quorum.Refusal {
+	switch {
+	case r.Version != quorum.Version:
+		return &quorum.Refusal{Code: quorum.RefuseBadRequest, Message: fmt.Sprintf("request: version %d, want %d", r.Version, quorum.Version)}
+	case r.ID != r.ComputeID():
+		// Asked before the ledger: else a request with the id of another one
+		// would get that one's signatures as its own.
+		return &quorum.Refusal{Code: quorum.RefuseBadRequest, Message: "request: id is not the hash of what is asked"}
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package hsmsigner
+
+import (
+	"log/slog"
+	"time"
+
+	"quorate/hsmsigner/ledger"
+	"quorate/quorum"
+	"quorate/quorum/statement"
+)
+
+// trace follows one request for its one line in the log: what was asked, what
+// came of it, and how long each step took.
+type trace struct {
+	now         func() time.Time
+	start, last time.Time
+	request     []slog.Attr
+	steps       []slog.Attr
+}
+
+func (s *Signer) begin() *trace {
+	at := s.now()
+	return &trace{now: s.now, start: at, last: at}
+}
+
+// ask notes what was asked. The values come from whoever sent the request.
+func (t *trace) ask(r *quorum.Request) {
+	t.request = []slog.Attr{slog.Any("request", r.ID), slog.String("channel", clip(r.Channel, statement.MaxName)),
+		slog.String("target", clip(r.Target, statement.MaxTarget)), slog.String("stage", clip(r.Stage, statement.MaxName)),
+		slog.String("artifact", clip(r.Artifact, statement.MaxName)), slog.Any("sha256", r.Digest.SHA256)}
+	t.step("parse")
+}
+
+// step notes the time since the step before.
+func (t *trace) step(name string) {
+	at := t.now()
+	t.steps = append(t.steps, slog.Duration(name, at.Sub(t.last)))
+	t.last = at
+}
+
+func (t *trace) attrs(more ...slog.Attr) []any {
+	var out []any
+	for _, a := range append(append(t.request, more...), slog.Duration("total", t.now().Sub(t.start)),
+		slog.Attr{Key: "steps", Value: slog.GroupValue(t.steps...)}) {
+		out = append(out, a)
+	}
+	return out
+}
+
+func (t *trace) signed(log *slog.Logger, rec *ledger.Record) {
+	var keys []string
+	for _, sig := range rec.Signatures {
+		keys = append(keys, sig.Key)
+	}
+	log.Info("signed", t.attrs(slog.Any("keys", keys), slog.Any("evidence", rec.Evidence),
+		slog.Uint64("policy", rec.PolicyVersion))...)
+}
+
+func (t *trace) repeated(log *slog.Logger) { log.Info("answered from ledger", t.attrs()...) }
+
+func (t *trace) refused(log *slog.Logger, d *denial) {
+	more := []slog.Attr{slog.String("code", string(d.Code)), slog.String("message", d.Message),
+		slog.Bool("retryable", d.Retryable)}
+	if d.cause != nil {
+		more = append(more, slog.Any("error", d.cause))
+	}
+	log.Warn("refused", t.attrs(more...)...)
+}

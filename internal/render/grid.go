@@ -1,0 +1,198 @@
+package render
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"quorate/quorum"
+)
+
+// Grid shows who built what: a row for each artifact, a column for each builder.
+type Grid struct {
+	columns []column
+	rows    []row
+}
+
+// column is one builder; the builders of one operator stand together.
+type column struct {
+	operator, builder string
+}
+
+type row struct {
+	name, state string
+	cells       []string
+}
+
+// Marks of cells that are no letter.
+const (
+	markSilent  = "." // built the target, did not list this file
+	markNoVote  = "x"
+	markMissing = "-"
+	markLate    = "!"
+	markRevoked = "r"
+	markOther   = "/" // the operator's vote is by another of its builders
+)
+
+var marks = []struct{ mark, meaning string }{
+	{markSilent, "built the target, but not this file"},
+	{markNoVote, "no vote: the build failed, or the vote was taken back"},
+	{markMissing, "no answer"},
+	{markLate, "differs from what was signed"},
+	{markRevoked, "does not count: the key is revoked"},
+	{markOther, "the operator's vote is by another of its builders"},
+}
+
+// NewGrid makes the grid of verdicts on the artifacts of one target.
+func NewGrid(verdicts []quorum.Verdict) *Grid {
+	g := &Grid{}
+	for i := range verdicts {
+		g.addColumns(&verdicts[i])
+	}
+	slices.SortFunc(g.columns, func(a, b column) int {
+		return cmp.Or(cmp.Compare(a.operator, b.operator), cmp.Compare(a.builder, b.builder))
+	})
+	g.columns = slices.Compact(g.columns)
+	g.dropNameless()
+	for i := range verdicts {
+		r := row{name: Text(verdicts[i].Artifact), state: Text(string(verdicts[i].State))}
+		for _, c := range g.columns {
+			r.cells = append(r.cells, cell(&verdicts[i], c))
+		}
+		g.rows = append(g.rows, r)
+	}
+	return g
+}
+
+func (g *Grid) addColumns(v *quorum.Verdict) {
+	add := func(operator, builder string) { g.columns = append(g.columns, column{operator, builder}) }
+	for i := range v.Groups {
+		for _, m := range v.Groups[i].Members {
+			add(m.Operator, m.Builder)
+		}
+	}
+	for _, n := range v.NoVotes {
+		add(n.Operator, n.Builder)
+	}
+	for _, l := range v.Late {
+		add(l.Operator, l.Builder)
+	}
+	for _, m := range v.Revoked {
+		add(m.Operator, m.Builder)
+	}
+	for _, name := range slices.Concat(v.Silent, v.Missing) {
+		add(name, "")
+	}
+}
+
+// dropNameless takes out the column that stands for an operator whose builder
+// is not known, where one is known. Columns are sorted: it would come first.
+func (g *Grid) dropNameless() {
+	all := g.columns
+	g.columns = nil
+	for i, c := range all {
+		if c.builder == "" && i+1 < len(all) && all[i+1].operator == c.operator {
+			continue
+		}
+		g.columns = append(g.columns, c)
+	}
+}
+
+func cell(v *quorum.Verdict, c column) string {
+	mark := ownMark(v, c)
+	for _, l := range v.Late {
+		if l.Operator == c.operator && l.Builder == c.builder {
+			if mark == markOther || mark == markMissing || mark == markSilent {
+				mark = ""
+			}
+			return mark + markLate
+		}
+	}
+	return mark
+}
+
+func ownMark(v *quorum.Verdict, c column) string {
+	for i := range v.Groups {
+		for _, m := range v.Groups[i].Members {
+			if m.Operator == c.operator {
+				return ifSame(m.Builder == c.builder, quorum.Letter(i))
+			}
+		}
+	}
+	for _, m := range v.Revoked {
+		if m.Operator == c.operator && m.Builder == c.builder {
+			return markRevoked
+		}
+	}
+	for _, n := range v.NoVotes {
+		if n.Operator == c.operator {
+			return ifSame(n.Builder == c.builder, markNoVote)
+		}
+	}
+	switch {
+	case slices.Contains(v.Silent, c.operator):
+		return markSilent
+	case slices.Contains(v.Missing, c.operator):
+		return markMissing
+	}
+	return ""
+}
+
+func ifSame(same bool, mark string) string {
+	if same {
+		return mark
+	}
+	return markOther
+}
+
+// Text lays the grid out for a terminal of that many columns: with the names of
+// builders above it when they fit, else with numbers and a key beneath.
+func (g *Grid) Text(width int, color bool) string {
+	p := painter{color}
+	l := g.named()
+	if l.total() > width {
+		l = g.numbered()
+	}
+	var b strings.Builder
+	for _, part := range l.split(width) {
+		part.write(&b, g, p)
+	}
+	if l.numbers {
+		g.writeKey(&b)
+	}
+	g.writeLegend(&b)
+	return b.String()
+}
+
+func (g *Grid) writeKey(b *strings.Builder) {
+	rows := [][]string{{"", "operator", "builder"}}
+	for i, c := range g.columns {
+		rows = append(rows, []string{strconv.Itoa(i + 1), Text(c.operator), c.label()})
+	}
+	b.WriteString("\n" + Table(rows))
+}
+
+func (g *Grid) writeLegend(b *strings.Builder) {
+	used := map[string]bool{}
+	for _, r := range g.rows {
+		for _, c := range r.cells {
+			for _, m := range marks {
+				used[m.mark] = used[m.mark] || strings.HasSuffix(c, m.mark)
+			}
+		}
+	}
+	b.WriteString("\nA, B, ...  the same letter is the same bytes; A is the largest group of its row\n")
+	for _, m := range marks {
+		if used[m.mark] {
+			b.WriteString(pad(m.mark, 11) + m.meaning + "\n")
+		}
+	}
+}
+
+func (c column) label() string {
+	if c.builder == "" {
+		return "?"
+	}
+	return Text(c.builder)
+}
