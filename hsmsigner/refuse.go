@@ -40,7 +40,7 @@ func (s *Signer) refuse(ctx context.Context, t *trace, r *quorum.Request, d *den
 	p := s.policy.Load()
 	data, err := json.Marshal(&quorum.Answer{Version: quorum.Version, ID: r.ID, Channel: r.Channel, Target: r.Target,
 		Stage: r.Stage, Artifact: r.Artifact, Digest: r.Digest,
-		Policy: quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, Refusal: d.Refusal}, json.Deterministic(true))
+		Policy: quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, Refusal: d.Refusal, At: s.now().UTC()}, json.Deterministic(true))
 	if err != nil {
 		return reply, fmt.Errorf("write refusal: %w", err)
 	}

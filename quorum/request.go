@@ -207,6 +207,10 @@ type Answer struct {
 	Statements []statement.SHA256 `json:"statements,omitempty"`
 	Signatures []SignedOutput     `json:"signatures,omitempty"`
 	Refusal    *Refusal           `json:"refusal,omitzero"`
+	// At is when the signer refused. It makes two refusals of one request two
+	// messages, which the record would otherwise take for one. Answers with
+	// signatures have none: they are the same bytes each time.
+	At time.Time `json:"at,omitzero"`
 }
 
 // SignedOutput is one signature.
