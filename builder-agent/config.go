@@ -42,7 +42,7 @@ type Config struct {
 	Name string `toml:"name"`
 
 	// NATS is where the bus is: nats://HOST:PORT or tls://HOST:PORT.
-	// Default nats://127.0.0.1:4222.
+	// Default nats://127.0.0.1:7422.
 	NATS string `toml:"nats"`
 
 	// CAFile, if set, is the only certificate authority that the bus's
@@ -109,7 +109,7 @@ const maxParallel = 64
 // DefaultConfig is what an agent.toml with nothing but a name means.
 func DefaultConfig(name string) Config {
 	return Config{
-		Name: name, NATS: "nats://127.0.0.1:4222",
+		Name: name, NATS: bus.DefaultURL,
 		Timeout: Duration(2 * time.Hour), Grace: Duration(10 * time.Second), Retention: Duration(720 * time.Hour),
 		LogLimit: 16 << 20, Dependencies: "auto", Parallel: 1, Spool: "spool",
 	}

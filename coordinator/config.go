@@ -169,7 +169,7 @@ func (c *Config) defaults() {
 
 // defaultBusListen is not NATS' own port, so that a server that somebody else
 // runs on the machine is not in the way.
-const defaultBusListen = "127.0.0.1:7422"
+const defaultBusListen = bus.DefaultListen
 
 func (c *Config) check(path string) error {
 	switch {

@@ -67,9 +67,9 @@ func TestStartRefusesWhatIsNotWhole(t *testing.T) {
 		return func(w *world) { check(w.t, os.Remove(filepath.Join(w.state(), name))) }
 	}
 	tests := []struct {
-		name   string
-		break_ func(*world)
-		text   string
+		name  string
+		spoil func(*world)
+		text  string
 	}{
 		{"unknown key", change("coordinator.toml", "log =", "logg ="), "unknown key"},
 		{"unknown log", change("coordinator.toml", `log = "text"`, `log = "xml"`), "xml"},
@@ -86,7 +86,7 @@ func TestStartRefusesWhatIsNotWhole(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
-			tt.break_(w)
+			tt.spoil(w)
 			_, err := coordinator.Start(limit(t), w.options())
 			wantConfigError(t, err, tt.text)
 		})

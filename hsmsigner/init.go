@@ -63,7 +63,7 @@ func (c *Config) fill() {
 		}
 	}
 	def(&c.Name, "signer")
-	def(&c.NATS, "nats://127.0.0.1:4222")
+	def(&c.NATS, bus.DefaultURL)
 	def(&c.Policy, "policy.toml")
 	def(&c.Token.Module, "/usr/lib/softhsm/libsofthsm2.so")
 	if c.Token.Serial == "" {

@@ -17,7 +17,7 @@ import (
 type initCmd struct {
 	State  string   `required:"" placeholder:"DIR" help:"Folder for configuration, ledger and nkey; made if missing."`
 	Name   string   `default:"signer" help:"Name of this signer among the users of the bus."`
-	Nats   string   `placeholder:"URL" help:"URL of the bus. [nats://127.0.0.1:4222]"`
+	Nats   string   `placeholder:"URL" help:"URL of the bus. [nats://127.0.0.1:7422]"`
 	CA     string   `name:"ca" placeholder:"FILE" help:"Root certificate of the bus."`
 	Policy string   `placeholder:"FILE" help:"The signer's own copy of the policy. [policy.toml in the folder]"`
 	Key    []string `placeholder:"LABEL=CERT" help:"A key to answer for, and its certificate file. Can be repeated."`

@@ -16,7 +16,7 @@ import (
 )
 
 type requestCmd struct {
-	NATS   string `name:"nats" env:"QUORATE_NATS" default:"nats://127.0.0.1:4222" placeholder:"URL" help:"Address of the bus (default ${default})."`
+	NATS   string `name:"nats" env:"QUORATE_NATS" default:"nats://127.0.0.1:7422" placeholder:"URL" help:"Address of the bus (default ${default})."`
 	NKey   string `name:"nkey" required:"" env:"QUORATE_NKEY" placeholder:"FILE" help:"Seed file of a user of the bus that may ask for builds (role tooling)."`
 	Name   string `env:"QUORATE_NAME" default:"tooling" placeholder:"NAME" help:"Name of that user (default ${default})."`
 	CAFile string `name:"ca-file" env:"QUORATE_CA_FILE" placeholder:"FILE" help:"Certificate authority of the bus; makes TLS mandatory."`

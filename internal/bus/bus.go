@@ -70,6 +70,13 @@ const (
 	MaxRequest = MaxPayload - headerRoom
 )
 
+// DefaultListen and DefaultURL are where the bus is when nothing is configured:
+// not NATS's own port, on which another server may well run.
+const (
+	DefaultListen = "127.0.0.1:7422"
+	DefaultURL    = "nats://" + DefaultListen
+)
+
 const (
 	jobsKept    = 7 * 24 * time.Hour
 	alarmsKept  = 90 * 24 * time.Hour

@@ -11,7 +11,7 @@ import (
 // values give a server on loopback with its store in ./jetstream.
 type ConfigOptions struct {
 	ServerName string // needed in a cluster
-	Listen     string // host:port; empty means 127.0.0.1:4222
+	Listen     string // host:port; empty means [DefaultListen]
 	StoreDir   string // JetStream's files; empty means ./jetstream
 	CertFile   string // with KeyFile: serve TLS
 	KeyFile    string
@@ -43,7 +43,7 @@ func ServerConfig(users []User, o ConfigOptions) string {
 	if o.ServerName != "" {
 		fmt.Fprintf(&b, "server_name: %s\n", quote(o.ServerName))
 	}
-	fmt.Fprintf(&b, "listen: %s\n", quote(or(o.Listen, "127.0.0.1:4222")))
+	fmt.Fprintf(&b, "listen: %s\n", quote(or(o.Listen, DefaultListen)))
 	fmt.Fprintf(&b, "# Sign requests carry their evidence.\nmax_payload: %d\n\n", MaxPayload)
 	fmt.Fprintf(&b, "jetstream {\n  store_dir: %s\n", quote(or(o.StoreDir, "jetstream")))
 	b.WriteString("  # By default a message is acknowledged up to two minutes before it is on the disk.\n")
