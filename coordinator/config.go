@@ -70,6 +70,11 @@ type NATSConfig struct {
 	// port of 0 takes a free one at each start; the file bus-url has it then.
 	Listen string `toml:"listen"`
 
+	// TLSCert and TLSKey are the embedded server's certificate and key, PEM.
+	// Empty: it speaks plain NATS.
+	TLSCert string `toml:"tls_cert"`
+	TLSKey  string `toml:"tls_key"`
+
 	// Replicas of the streams, for a cluster of your own; 0 is 1.
 	Replicas int `toml:"replicas"`
 }
@@ -177,6 +182,8 @@ func (c *Config) check(path string) error {
 		return configError("policy = \"/path/of/policy.toml\"", "%s: policy is missing", path)
 	case c.Log != "text" && c.Log != "json":
 		return configError("log = \"text\" or \"json\"", "%s: log %q is not known", path, c.Log)
+	case (c.NATS.TLSCert == "") != (c.NATS.TLSKey == ""):
+		return configError("tls_cert and tls_key go together", "%s: nats: one of tls_cert and tls_key is missing", path)
 	case c.NATS.Replicas < 0:
 		return configError("replicas = 1, or 3 in a cluster", "%s: replicas is negative", path)
 	}
@@ -223,6 +230,14 @@ func (s *setup) path(p string) string {
 		return p
 	}
 	return filepath.Join(s.dir, p)
+}
+
+// optional is path for a file that need not be configured.
+func (s *setup) optional(p string) string {
+	if p == "" {
+		return ""
+	}
+	return s.path(p)
 }
 
 func (s *setup) loadPolicy(now time.Time) (err error) {

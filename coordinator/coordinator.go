@@ -184,7 +184,7 @@ func (c *Coordinator) prepareProjection() error {
 // openBus connects to the bus, which is in this process unless configured
 // otherwise. A private one opens no socket: nobody else can send to it.
 func (c *Coordinator) openBus(private bool) (err error) {
-	o := bus.Options{URL: c.config.NATS.URL, Name: userName, SeedFile: filepath.Join(c.dir, fileSeed), CAFile: c.config.NATS.CA, Retry: !private, Logger: c.log}
+	o := bus.Options{URL: c.config.NATS.URL, Name: userName, SeedFile: filepath.Join(c.dir, fileSeed), CAFile: c.optional(c.config.NATS.CA), Retry: !private, Logger: c.log}
 	if o.URL == "" {
 		if err := c.startEmbedded(private); err != nil {
 			return err
@@ -205,7 +205,8 @@ func (c *Coordinator) startEmbedded(private bool) error {
 		return err
 	}
 	c.usersSeen.Store(seen)
-	c.server, err = embedded.Start(embedded.Options{StoreDir: filepath.Join(c.dir, dirBus), Host: host, Port: port, Users: users, Logger: c.log, DontListen: private})
+	c.server, err = embedded.Start(embedded.Options{StoreDir: filepath.Join(c.dir, dirBus), Host: host, Port: port, Users: users, Logger: c.log, DontListen: private,
+		CertFile: c.optional(c.config.NATS.TLSCert), KeyFile: c.optional(c.config.NATS.TLSKey)})
 	if err != nil || private {
 		return err
 	}

@@ -90,6 +90,12 @@ func (c *Coordinator) decideCase(tx *store.Tx, cs store.Case, now time.Time, d *
 		return err
 	}
 	d.ask = d.ask || p.due
+	for _, v := range p.refused {
+		// The verdict is the same, but whoever waits for it should hear of the no.
+		if err := tell(tx, cs, v, d); err != nil {
+			return err
+		}
+	}
 	return tx.Decided(cs, summarise(verdicts, obs, sigs))
 }
 
@@ -158,22 +164,26 @@ func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdic
 	if err := tx.PutVerdict(cs.ID, v, encoded); err != nil {
 		return err
 	}
-	digests := digestsOf(v)
-	for _, digest := range digests {
+	for _, digest := range digestsOf(v) {
 		if err := tx.AddDigest(digest, cs.ID, v.Artifact); err != nil {
 			return err
 		}
 	}
+	if err := tell(tx, cs, v, d); err != nil {
+		return err
+	}
+	return c.alarmLate(tx, cs, v, d)
+}
+
+// tell writes an event for those who listen.
+func tell(tx *store.Tx, cs store.Case, v *quorum.Verdict, d *decision) error {
 	body, err := json.Marshal(api.Event{Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage, TargetID: cs.ID.String(),
-		Artifact: v.Artifact, State: v.State, Reason: v.Reason, Digests: digests})
+		Artifact: v.Artifact, State: v.State, Reason: v.Reason, Digests: digestsOf(v)})
 	if err != nil {
 		return err
 	}
 	d.events++
-	if err := tx.AddEvent(body, eventsKept); err != nil {
-		return err
-	}
-	return c.alarmLate(tx, cs, v, d)
+	return tx.AddEvent(body, eventsKept)
 }
 
 // alarmLate raises an alarm for each dissent that came after the signature.

@@ -27,14 +27,14 @@ type InitOptions struct {
 	CertFolder string // where the certificates will be; empty: the state directory
 }
 
-// seeds are the users that init makes, and the files of their secrets.
+// seeds are the users that init makes, and the files of their secrets. Builders
+// and signers make their own: a secret should not travel.
 var seeds = []struct {
 	file string
 	role bus.Role
 }{
 	{fileSeed, bus.RoleCoordinator},
 	{"tooling.nk", bus.RoleTooling},
-	{"signer.nk", bus.RoleSigner},
 }
 
 // Init makes a state directory. It is built beside its place and moved there when
@@ -102,11 +102,7 @@ func fill(dir string, o InitOptions, p *policy.Policy) error {
 		if err != nil {
 			return err
 		}
-		u := bus.User{Name: strings.TrimSuffix(s.file, ".nk"), Role: s.role, NKey: public}
-		if s.role == bus.RoleSigner {
-			u.Keys = policyKeys(p)
-		}
-		users = append(users, u)
+		users = append(users, bus.User{Name: strings.TrimSuffix(s.file, ".nk"), Role: s.role, NKey: public})
 	}
 	if err := bus.SaveUsers(filepath.Join(dir, fileUsers), users); err != nil {
 		return err
@@ -145,8 +141,12 @@ url = %s
 # The only root certificate that your server's certificate is checked against.
 ca = ""
 # Where the embedded server listens. Builders on other machines need an address
-# they can reach. With port 0 a free one is taken; the file bus-url has it.
+# they can reach, and tls. With port 0 a free one is taken; the file bus-url has it.
 listen = %s
+# Certificate and key of the embedded server, PEM. Without them it speaks plain
+# NATS: nobody can forge anything there either, but everybody on the way can read.
+tls_cert = ""
+tls_key = ""
 # Copies of each stream, in a cluster of your own.
 replicas = 1
 

@@ -44,7 +44,7 @@ func TestInitRefusesWhatExists(t *testing.T) {
 
 func TestSecretsAreForTheOwnerOnly(t *testing.T) {
 	w := newWorld(t)
-	for _, name := range []string{"coordinator.nk", "tooling.nk", "signer.nk", "users.toml", "coordinator.db", "coordinator.toml", "."} {
+	for _, name := range []string{"coordinator.nk", "tooling.nk", "users.toml", "coordinator.db", "coordinator.toml", "."} {
 		info := must(os.Stat(filepath.Join(w.state(), name)))(t)
 		if info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s has mode %v", name, info.Mode())

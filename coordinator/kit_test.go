@@ -89,6 +89,8 @@ func newWorldWith(t testing.TB, policy string) *world {
 		w.enroll(name, bus.RoleBuilder)
 	}
 	w.enroll("watch", bus.RoleReader)
+	public := must(bus.WriteSeedFile(filepath.Join(w.state(), "signer.nk")))(t)
+	must(coordinator.Enroll(w.state(), bus.User{Name: "signer", Role: bus.RoleSigner, NKey: public, Keys: []string{"core-key"}}))(t)
 	return w
 }
 

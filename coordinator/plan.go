@@ -23,7 +23,8 @@ type planner struct {
 	sigs []store.Signature
 	now  time.Time
 
-	due bool // something was planned
+	due     bool              // something was planned
+	refused []*quorum.Verdict // on what a signer's no was taken note of
 }
 
 func (p *planner) plan(verdicts []quorum.Verdict) error {
@@ -65,6 +66,9 @@ func (p *planner) one(v *quorum.Verdict, key string, q *store.Request) error {
 	case fresh:
 	case q.Answer != nil && q.Answer.Seq > q.HandledSeq:
 		q.HandledSeq = q.Answer.Seq
+		if refused(q) {
+			p.refused = append(p.refused, v)
+		}
 		q.Next = p.afterAnswer(q, evidence)
 	case q.Evidence != evidence && (refused(q) || q.Problem != ""):
 		q.Next = p.now // new votes may be what the signer missed

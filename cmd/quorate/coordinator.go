@@ -52,9 +52,9 @@ type coordinatorInitCmd struct {
 }
 
 func (coordinatorInitCmd) Help() string {
-	return `Makes the directory with coordinator.toml, coordinator.db, users.toml and the seeds coordinator.nk, tooling.nk and signer.nk. It refuses a directory that holds anything.
+	return `Makes the directory with coordinator.toml, coordinator.db, users.toml and the seeds coordinator.nk and tooling.nk. It refuses a directory that holds anything.
 
-Seeds are secrets: give signer.nk to the machine of the signer and tooling.nk to whoever may ask for builds, and keep coordinator.nk where it is.`
+Seeds are secrets: give tooling.nk to whoever may ask for builds, and keep coordinator.nk where it is. Builders and signers make their own and are enrolled.`
 }
 
 func (c *coordinatorInitCmd) Run() error {
@@ -75,6 +75,7 @@ func (c *coordinatorInitCmd) Run() error {
 		fmt.Fprintf(os.Stderr, "  put the certificate of key %s at %s (quorate-signer key export)\n", k.Name, path)
 	}
 	fmt.Fprintf(os.Stderr, "  quorate coordinator enroll --state %s --role builder NAME UKEY   for each builder (quorate agent keygen prints UKEY)\n", c.State)
+	fmt.Fprintf(os.Stderr, "  quorate coordinator enroll --state %s --role signer --key KEY NAME UKEY   for the signer (quorate-signer init prints UKEY)\n", c.State)
 	if c.NATS != "" {
 		fmt.Fprintf(os.Stderr, "  quorate coordinator nats-config --state %s > nats.conf   and run your NATS server with it\n", c.State)
 	}

@@ -44,7 +44,7 @@ func scanTarget(r *sql.Rows) (t Target, err error) {
 type TargetFilter struct {
 	Channel string
 	State   quorum.State // of the target or of one of its artifacts
-	Text    string       // part of the target
+	Text    string       // part of the target, or the whole name of an artifact
 	After   Case         // page on after this one
 	Limit   int
 }
@@ -58,7 +58,7 @@ func (db *DB) Targets(f TargetFilter) (list []Target, err error) {
 	}, targetColumns+` WHERE (channel, target, stage) > (?1, ?2, ?3)
 		AND (?4 = '' OR channel = ?4)
 		AND (?5 = '' OR state = ?5 OR json_extract(counts, '$.' || ?5) > 0)
-		AND (?6 = '' OR instr(target, ?6) > 0)
+		AND (?6 = '' OR instr(target, ?6) > 0 OR EXISTS (SELECT 1 FROM artifact WHERE case_id = target_case.id AND name = ?6))
 		ORDER BY channel, target, stage LIMIT ?7`,
 		f.After.Channel, f.After.Target, f.After.Stage, f.Channel, string(f.State), f.Text, f.Limit)
 	return list, err

@@ -65,7 +65,8 @@ type Target struct {
 	Updated time.Time            `json:"updated"` // when the newest statement about it arrived
 }
 
-// Targets answers GET /v1/targets?channel=&state=&q=&limit=&after=.
+// Targets answers GET /v1/targets?channel=&state=&q=&limit=&after=, where q is
+// part of a target or the whole name of an artifact.
 type Targets struct {
 	Targets []Target `json:"targets"`
 	Next    string   `json:"next,omitzero"` // value of "after" for the next page; empty at the end
