@@ -19,7 +19,7 @@ import (
 
 // Limits of a sign request and of an answer, in bytes of their JSON.
 const (
-	MaxRequest  = 8 << 20 // room for the evidence of some dozen operators
+	MaxRequest  = 8<<20 - 64<<10 // what fits into a bus message of 8 MiB: the evidence of some dozen operators
 	MaxAnswer   = 1 << 20
 	MaxEvidence = 256 // statements
 )
@@ -33,10 +33,27 @@ const KindDSSE = "dsse"
 // StateSHA512 is the name under which a request carries the file's SHA-512 state.
 const StateSHA512 = "file:sha512-state"
 
-// Digests identify a file.
+// Digests identify a file. The SHA-512 is zero where the channel signs nothing
+// that is made from it: then nobody had to agree on one.
 type Digests struct {
 	SHA256 statement.SHA256 `json:"sha256"`
-	SHA512 statement.SHA512 `json:"sha512"`
+	SHA512 statement.SHA512 `json:"sha512,omitzero"`
+}
+
+// Agree reports whether both can be of one file: what both of them say is alike.
+func (d Digests) Agree(o Digests) bool {
+	none := statement.SHA512{}
+	return d.SHA256 == o.SHA256 && (d.SHA512 == o.SHA512 || d.SHA512 == none || o.SHA512 == none)
+}
+
+// agreedDigests is what a request under the channel is about. Without a format
+// that needs it the SHA-512 stays out: it would be one that a single operator may
+// have made up, and one more vote could change it and with it the request.
+func agreedDigests(ch *policy.Channel, v *Verdict) Digests {
+	if ch != nil && !ch.NeedsSHA512() {
+		return Digests{SHA256: v.SHA256}
+	}
+	return Digests{v.SHA256, v.SHA512}
 }
 
 // PolicyRef names the policy that was decided by.
@@ -103,27 +120,31 @@ func (r *Request) ComputeID() statement.SHA256 {
 }
 
 // NewRequest makes the request for an agreed artifact. The statements are those
-// that count, one an operator, in the order of the record.
+// that count, one an operator, in the order of the record. It carries the state
+// of the file only if an output is made from it.
 func NewRequest(p *policy.Policy, c statement.Case, v *Verdict, outputs []policy.Output, stmts []*statement.Statement) (*Request, error) {
 	r := &Request{Version: Version, Channel: c.Channel, Target: c.Target, Stage: c.Stage, Artifact: v.Artifact,
-		Digest: Digests{v.SHA256, v.SHA512}, Signables: map[string]jsontext.Value{}, Outputs: outputs,
+		Digest: agreedDigests(p.Channel(c.Channel), v), Signables: map[string]jsontext.Value{}, Outputs: outputs,
 		Policy: PolicyRef{p.Version, p.Digest}}
+	var file *statement.Artifact
 	for _, s := range stmts {
 		r.Evidence = append(r.Evidence, Evidence{KindDSSE, s.Raw()})
 		for i := range s.Artifacts {
 			a := &s.Artifacts[i]
-			if a.Name != v.Artifact || a.SHA256 != v.SHA256 || a.SHA512 != v.SHA512 {
-				continue
+			if a.Name == v.Artifact && a.SHA256 == r.Digest.SHA256 && (a.SHA512 == r.Digest.SHA512 || r.Digest.SHA512 == statement.SHA512{}) {
+				file = a
 			}
-			value, err := json.Marshal(a.State512)
-			if err != nil {
-				return nil, fmt.Errorf("make request: %w", err)
-			}
-			r.Signables[StateSHA512] = value
 		}
 	}
-	if len(r.Signables) == 0 {
+	if file == nil {
 		return nil, fmt.Errorf("make request: no statement carries the agreed digest of %q", v.Artifact)
+	}
+	if policy.NeedsState(outputs) {
+		value, err := json.Marshal(file.State512)
+		if err != nil {
+			return nil, fmt.Errorf("make request: %w", err)
+		}
+		r.Signables[StateSHA512] = value
 	}
 	r.ID = r.ComputeID()
 	return r, nil
@@ -303,7 +324,8 @@ func (a *Approval) Request() *Request { return a.request }
 // Verdict returns the decision, for the record of why it was signed.
 func (a *Approval) Verdict() Verdict { return a.verdict }
 
-// State returns the SHA-512 state of the file. It finalises to the agreed digest.
+// State returns the SHA-512 state of the file, which finalises to the agreed
+// digest; or one that cannot be resumed, if no output is made from the state.
 func (a *Approval) State() hashstate.State { return a.state }
 
 // EvidenceDigest returns the digest of the evidence set.
@@ -318,7 +340,13 @@ func Check(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 		return nil, &Refusal{RefusePolicyMismatch, fmt.Sprintf("request was decided by policy version %d (sha256 %s), the signer has version %d (sha256 %s)",
 			r.Policy.Version, r.Policy.Digest, p.Version, p.Digest), true}
 	}
-	return Recheck(p, r, at)
+	a, ref := Recheck(p, r, at)
+	if ref == nil && r.Digest != agreedDigests(p.Channel(r.Channel), &a.verdict) {
+		// A second spelling of the digests would be a second request for the
+		// same signature.
+		return nil, refuseRequest(RefuseQuorum, "the evidence agrees on another digest than the request asks for")
+	}
+	return a, ref
 }
 
 // Recheck is [Check] under a policy that need not be the one the request names:
@@ -422,15 +450,33 @@ func judgeRequest(ch *policy.Channel, r *Request, v Verdict) *Refusal {
 		return refuseRequest(RefuseHeld, "an operator of the quorum differs on %q, and channel %q holds on dissent", r.Artifact, ch.Name)
 	case v.State != Agreed:
 		return refuseRequest(RefuseQuorum, "%q is %s (%s) by the evidence in the request", r.Artifact, v.State, v.Reason)
-	case v.SHA256 != r.Digest.SHA256 || v.SHA512 != r.Digest.SHA512:
+	case !carries(r, v):
 		return refuseRequest(RefuseQuorum, "the evidence agrees on another digest than the request asks for")
 	}
 	return nil
 }
 
-// checkState finalises a clone of the state and compares. A signature made from
-// a state is good for exactly the file whose digest the state gives.
+// carries reports whether the verdict is for the digests of the request. Another
+// policy than that of the request may ask for a SHA-512 where the request had no
+// need of one, or the other way round; what an output is made from must have had
+// its quorum.
+func carries(r *Request, v Verdict) bool {
+	if policy.NeedsSHA512(r.Outputs) {
+		return r.Digest == Digests{v.SHA256, v.SHA512}
+	}
+	return r.Digest.Agree(Digests{v.SHA256, v.SHA512})
+}
+
+// checkState wants the state exactly if an output is made from it. It finalises a
+// clone of the state and compares: a signature made from a state is good for
+// exactly the file whose digest the state gives.
 func checkState(r *Request) (hashstate.State, *Refusal) {
+	if !policy.NeedsState(r.Outputs) {
+		if len(r.Signables) > 0 {
+			return hashstate.State{}, refuseRequest(RefuseBadRequest, "request: signables must be empty, no output is made from any")
+		}
+		return hashstate.State{}, nil
+	}
 	value, ok := r.Signables[StateSHA512]
 	if !ok || len(r.Signables) != 1 {
 		return hashstate.State{}, refuseRequest(RefuseBadRequest, "request: signables must be exactly %q", StateSHA512)
