@@ -87,16 +87,12 @@ func (s *Signer) permitOutputs(r *quorum.Request, at time.Time) ([]permitted, *d
 	return out, nil
 }
 
-// RefuseKeyNotUsable is the refusal for a key whose certificate says that it may
-// not sign at this time: expired, revoked, or not made yet by this clock.
-const RefuseKeyNotUsable quorum.RefusalCode = "key-not-usable"
-
 func usable(k Key, at time.Time) *denial {
 	err := k.Certificate.UsableAt(at)
 	if err == nil {
 		return nil
 	}
-	den := deny(RefuseKeyNotUsable, "key %q: %v", k.Label, err)
+	den := deny(quorum.RefuseKeyNotUsable, "key %q: %v", k.Label, err)
 	if at.Before(k.Certificate.Created()) {
 		den.Message = fmt.Sprintf("key %q was made on %s, and the signer's clock says %s; hint: set the signer's clock",
 			k.Label, k.Certificate.Created().Format(time.RFC3339), at.Format(time.RFC3339))

@@ -177,7 +177,7 @@ func TestKeyRefusals(t *testing.T) {
 			o.Keys = []hsmsigner.Key{{Label: "ed25519", Certificate: must(hsmsigner.CreateKey(t.Context(), soft.token, hsmsigner.NewKey{
 				Label: "ed25519", UserID: archive, Created: c.created, Lifetime: c.lifetime, Existing: true}))(t)}}
 			w.signer = must(hsmsigner.New(o))(t)
-			reply := w.refused(encode(t, w.ask("ed25519").request(t)), hsmsigner.RefuseKeyNotUsable)
+			reply := w.refused(encode(t, w.ask("ed25519").request(t)), quorum.RefuseKeyNotUsable)
 			if reply.Refusal.Retryable != c.again || !strings.Contains(reply.Refusal.Message, c.want) {
 				t.Errorf("got %+v", reply.Refusal)
 			}

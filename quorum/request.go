@@ -192,6 +192,7 @@ const (
 	RefuseState          RefusalCode = "state-digest-mismatch"
 	RefuseOtherDigest    RefusalCode = "already-signed-other-digest"
 	RefuseUnknownKey     RefusalCode = "unknown-key"
+	RefuseKeyNotUsable   RefusalCode = "key-not-usable" // its certificate expired or is revoked, or the clock is behind it
 	RefuseFormat         RefusalCode = "format-not-allowed"
 	RefuseToken          RefusalCode = "token-unavailable"
 	RefuseSignatureCheck RefusalCode = "signature-check-failed"
