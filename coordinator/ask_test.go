@@ -120,11 +120,11 @@ func TestQuestionWithoutAnswerIsAskedAgain(t *testing.T) {
 // A crash after the attempt is recorded and before it is published: the question
 // counts as asked, and is asked again when its answer is overdue.
 func TestRequestSurvivesARestart(t *testing.T) {
-	w, s, r, at := agreedWorld(t)
+	w, _, r, at := agreedWorld(t)
 	w.stop()
 	w.start()
 	w.sync()
-	s = w.signer()
+	s := w.signer()
 	s.none()
 	w.setClock(at.Add(time.Hour))
 	w.sync()

@@ -62,11 +62,6 @@ func (r *record) add(operator string, status statement.Status, files ...quorum.F
 	return &(*r)[n]
 }
 
-// vote adds a vote for file f.
-func (r *record) vote(operator string, b byte) *quorum.Observation {
-	return r.add(operator, "", file("f", b))
-}
-
 // judge decides on file f.
 func (r record) judge(t testing.TB, p *policy.Policy, signed map[string]quorum.Signature, at time.Time) quorum.Verdict {
 	t.Helper()

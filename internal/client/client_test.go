@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -154,8 +153,6 @@ func TestPathOfTheServerIsKept(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
-
-var errWatched = errors.New("enough")
 
 // log is a watcher that notes what it hears.
 type log struct {

@@ -23,8 +23,6 @@ import (
 	"quorate/internal/bus/embedded"
 )
 
-const testLimit = 30 * time.Second
-
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func check(t *testing.T, err error) {
