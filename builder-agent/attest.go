@@ -35,7 +35,7 @@ func CheckFiles(paths []string) error {
 		}
 		seen[name] = path
 		err := filehash.Check(path)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, filehash.ErrNotRegular) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, filehash.ErrNotRegular) {
 			return fmt.Errorf("%w: %w", ErrFiles, err)
 		}
 		if err != nil {

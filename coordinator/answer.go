@@ -1,17 +1,18 @@
 package coordinator
 
 import (
+	"crypto"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"slices"
 
 	"quorate/coordinator/store"
-	"quorate/internal/pgpsig"
+	"quorate/internal/sigcheck"
+	"quorate/internal/sigformat/vsa"
 	"quorate/internal/wire"
 	"quorate/quorum"
-	"quorate/quorum/hashstate"
-	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
 
@@ -56,7 +57,7 @@ func (a *application) signatures(e *entry, id store.CaseID) (*refusal, error) {
 		return ref, err
 	}
 	signed, err := a.tx.SignedDigests(id, ans.Artifact)
-	if err == nil && signed != ans.Digest {
+	if err == nil && !signed.Agree(ans.Digest) {
 		return a.otherDigest(ans, signed)
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -67,7 +68,7 @@ func (a *application) signatures(e *entry, id store.CaseID) (*refusal, error) {
 		if slices.ContainsFunc(ans.Signatures[:i], func(b quorum.SignedOutput) bool { return b.Output == o.Output }) {
 			return refuse(CodeBadAnswer, "output %s with key %q stands twice", o.Format, o.Key), nil
 		}
-		verified, ref := a.c.verify(art.State512, o)
+		verified, ref := a.c.verify(fileOf(ans, art), e, o)
 		if ref != nil {
 			return ref, a.alarm(ans, "invalid-signature", ref.message)
 		}
@@ -102,7 +103,7 @@ func (a *application) findArtifact(ans *quorum.Answer) (*statement.Artifact, *re
 		}
 		for i := range s.Artifacts {
 			art := &s.Artifacts[i]
-			if art.Name == ans.Artifact && art.SHA256 == ans.Digest.SHA256 && art.SHA512 == ans.Digest.SHA512 {
+			if art.Name == ans.Artifact && ans.Digest.In(art) {
 				return art, nil, nil
 			}
 		}
@@ -110,26 +111,41 @@ func (a *application) findArtifact(ans *quorum.Answer) (*statement.Artifact, *re
 	return nil, refuse(CodeUnknownArtifact, "no recorded statement that the answer names votes on %q with its digest", ans.Artifact), nil
 }
 
-// verify checks one signature with this coordinator's own certificate. Time and
-// fingerprint are taken from what was verified, not from the answer.
-func (c *Coordinator) verify(state hashstate.State, o quorum.SignedOutput) (quorum.SignedOutput, *refusal) {
-	cert := c.certs[o.Key]
-	switch {
-	case cert == nil:
+// verify checks one signature with this coordinator's own key. Fingerprint and time
+// are taken from what was verified. Some formats have no time; then it is the
+// signer's word, which must at least not be ahead of the record.
+func (c *Coordinator) verify(file sigcheck.File, e *entry, o quorum.SignedOutput) (quorum.SignedOutput, *refusal) {
+	k := c.keys[o.Key]
+	if k == nil {
 		return o, refuse(CodeUnknownKey, "no certificate is configured for key %q", o.Key)
-	case o.Format != policy.OpenPGP:
-		return o, refuse(CodeFormat, "format %q cannot be verified by this version", o.Format)
 	}
-	h, err := state.Resume()
-	if err != nil {
-		return o, refuse(CodeSignatureInvalid, "%v", err)
-	}
-	sig, err := pgpsig.VerifyDetached(cert, h, o.Signature)
-	if err != nil {
+	sig, err := k.Verify(o.Format, file, o.Signature)
+	switch {
+	case errors.Is(err, sigcheck.ErrUnchecked):
+		return o, refuse(CodeFormat, "signature by key %q: %v", o.Key, err)
+	case err != nil:
 		return o, refuse(CodeSignatureInvalid, "signature by key %q: %v", o.Key, err)
+	case sig.Summary != nil && !isAbout(sig.Summary, e.answer):
+		return o, refuse(CodeSignatureInvalid, "the verification summary by key %q is about something else than the answer", o.Key)
+	case sig.Time.IsZero() && (o.SignedAt.IsZero() || o.SignedAt.After(e.Received.Add(quorum.MaxSkew))):
+		return o, refuse(CodeBadAnswer, "signature by key %q: signedAt is missing, or ahead of the record", o.Key)
 	}
-	o.Fingerprint, o.SignedAt = sig.Fingerprint, sig.Created
+	o.Fingerprint = sig.Fingerprint
+	if !sig.Time.IsZero() {
+		o.SignedAt = sig.Time
+	}
 	return o, nil
+}
+
+// isAbout reports whether the summary says what the answer is about: its signature
+// is good for whatever the key ever summarised.
+func isAbout(s *vsa.Summary, a *quorum.Answer) bool {
+	return s.Channel == a.Channel && s.Target == a.Target && s.Artifact == a.Artifact && s.PolicyDigest == a.Policy.Digest
+}
+
+// fileOf is what the signatures of an answer must be over.
+func fileOf(ans *quorum.Answer, art *statement.Artifact) sigcheck.File {
+	return sigcheck.File{Digests: ans.Digest, State: func(crypto.Hash) (hash.Hash, error) { return art.State512.Resume() }}
 }
 
 func (a *application) otherDigest(ans *quorum.Answer, signed quorum.Digests) (*refusal, error) {

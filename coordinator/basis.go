@@ -3,8 +3,11 @@ package coordinator
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 
+	"quorate/internal/sigcheck"
+	"quorate/quorum/format"
 	"quorate/quorum/statement"
 )
 
@@ -17,13 +20,26 @@ const projectionVersion = 1
 func (s *setup) computeBasis() statement.SHA256 {
 	h := sha256.New()
 	fmt.Fprintf(h, "quorate-projection-v%d\n%x\n", projectionVersion, s.policy.Digest)
-	names := make([]string, 0, len(s.certs))
-	for name := range s.certs {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		fmt.Fprintf(h, "%s %x\n", name, sha256.Sum256(s.certs[name].Bytes()))
+	for _, name := range slices.Sorted(maps.Keys(s.keys)) {
+		k := s.keys[name]
+		if k.OpenPGP != nil {
+			fmt.Fprintf(h, "%s %x\n", name, sha256.Sum256(k.OpenPGP.Bytes()))
+		}
+		if k.X509 != nil {
+			fmt.Fprintf(h, "%s x509 %x\n", name, sha256.Sum256(k.X509.Raw))
+		}
+		if k.OpenPGP == nil {
+			fmt.Fprintf(h, "%s public %s\n", name, publicID(k))
+		}
 	}
 	return statement.SHA256(h.Sum(nil))
+}
+
+// publicID names the public key. It was checked when it was loaded.
+func publicID(k *sigcheck.Key) string {
+	id, err := k.Fingerprint(format.RawSHA256)
+	if err != nil {
+		return err.Error()
+	}
+	return id
 }

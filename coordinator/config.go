@@ -13,7 +13,7 @@ import (
 
 	"quorate/internal/api"
 	"quorate/internal/bus"
-	"quorate/internal/pgpsig"
+	"quorate/internal/sigcheck"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
@@ -50,7 +50,7 @@ type Config struct {
 	// Retry says when signers are asked again.
 	Retry RetryConfig `toml:"retry"`
 
-	// Keys has the certificate of every signing key that the policy names.
+	// Keys has the certificate or public key of every signing key that the policy names.
 	// Signatures are verified with them before they are shown. Keep the
 	// certificates of former keys: signatures that cannot be verified are not
 	// shown.
@@ -91,6 +91,7 @@ type RetryConfig struct {
 type KeyConfig struct {
 	Name        string `toml:"name"`        // as the policy's outputs have it
 	Certificate string `toml:"certificate"` // path of the OpenPGP certificate, armoured or not
+	PublicKey   string `toml:"public_key"`  // path of the public key, or for CMS of the X.509 certificate, PEM; for a key without an OpenPGP certificate
 }
 
 // Duration is a time.Duration that is written as "10s".
@@ -196,7 +197,7 @@ type setup struct {
 	config    *Config
 	policy    *policy.Policy
 	policyRaw []byte
-	certs     map[string]*pgpsig.Certificate
+	keys      map[string]*sigcheck.Key // by name
 	basis     statement.SHA256
 }
 
@@ -206,20 +207,12 @@ func loadSetup(state string, now time.Time) (*setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &setup{dir: state, config: c, certs: map[string]*pgpsig.Certificate{}}
+	s := &setup{dir: state, config: c, keys: map[string]*sigcheck.Key{}}
 	if err := s.loadPolicy(now); err != nil {
 		return nil, err
 	}
-	for _, k := range c.Keys {
-		if err := s.loadCertificate(k); err != nil {
-			return nil, err
-		}
-	}
-	for _, key := range policyKeys(s.policy) {
-		if s.certs[key] == nil {
-			return nil, configError("add [[key]] with name and certificate to "+filepath.Join(state, fileConfig)+"; 'quorate-signer key export' writes the certificate",
-				"no certificate is configured for key %q, which the policy signs with", key)
-		}
+	if err := s.loadKeys(); err != nil {
+		return nil, err
 	}
 	s.basis = s.computeBasis()
 	return s, nil
@@ -247,21 +240,6 @@ func (s *setup) loadPolicy(now time.Time) (err error) {
 	}
 	if s.policy, err = policy.Load(s.policyRaw, now); err != nil {
 		return configError("quorate policy check "+path, "%w", err)
-	}
-	return nil
-}
-
-func (s *setup) loadCertificate(k KeyConfig) error {
-	if !statement.ValidName(k.Name) || s.certs[k.Name] != nil {
-		return configError("each [[key]] needs a name of its own", "configuration: key %q is not a name, or stands twice", k.Name)
-	}
-	path := s.path(k.Certificate)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return configError("put the key's OpenPGP certificate there; 'quorate-signer key export' writes it", "certificate of key %q: %w", k.Name, err)
-	}
-	if s.certs[k.Name], err = pgpsig.ParseCertificate(data); err != nil {
-		return configError("it must be one OpenPGP certificate, without secret parts", "certificate of key %q: %s: %w", k.Name, path, err)
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ func Start(ctx context.Context, o Options) (*Coordinator, error) {
 	}
 	if err := c.open(); err != nil {
 		c.release()
-		return nil, fmt.Errorf("start coordinator: %w", err)
+		return nil, fmt.Errorf("start coordinator: %w", diskError(err))
 	}
 	ctx, c.stop = context.WithCancel(ctx)
 	go c.run(ctx)
@@ -139,8 +139,11 @@ func (c *Coordinator) openDB() (err error) {
 	if c.lock, err = lockFile(filepath.Join(c.dir, fileLock)); err != nil {
 		return configError("is another coordinator running on "+c.dir+"?", "lock state directory: %w", err)
 	}
-	c.db, err = store.Open(filepath.Join(c.dir, fileDB))
-	return err
+	if c.db, err = store.Open(c.path(fileDB)); err != nil {
+		c.db = nil
+		return c.databaseError(err)
+	}
+	return nil
 }
 
 // openState makes what is kept in memory, from the database.
@@ -249,7 +252,7 @@ func (c *Coordinator) run(ctx context.Context) {
 		err = nil
 	}
 	c.release()
-	c.err = err
+	c.err = diskError(err)
 	c.stop()
 	close(c.done)
 }

@@ -116,7 +116,10 @@ func signedBy(ch *policy.Channel, sigs []store.Signature) map[string]quorum.Sign
 		have[s.Artifact] = append(have[s.Artifact], s.Output)
 		q, known := signed[s.Artifact]
 		if !known || s.Seq < q.Seq {
-			q = quorum.Signature{SHA256: s.Digests.SHA256, SHA512: s.Digests.SHA512, Seq: s.Seq}
+			q = quorum.Signature{SHA256: s.Digests.SHA256, SHA512: q.SHA512, Seq: s.Seq}
+		}
+		if q.SHA512 == (statement.SHA512{}) {
+			q.SHA512 = s.Digests.SHA512 // formats that need none are signed without it
 		}
 		signed[s.Artifact] = q
 	}

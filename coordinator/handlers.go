@@ -12,6 +12,7 @@ import (
 	"quorate/coordinator/store"
 	"quorate/internal/api"
 	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
@@ -132,6 +133,7 @@ func (c *Coordinator) artifacts(t *store.Target, name string) ([]api.Artifact, e
 	if err != nil {
 		return nil, err
 	}
+	c.inOrder(t.Channel, sigs)
 	requests, err := c.db.Requests(t.ID, name)
 	if err != nil {
 		return nil, err
@@ -147,6 +149,23 @@ func (c *Coordinator) artifacts(t *store.Target, name string) ([]api.Artifact, e
 		out[i] = a
 	}
 	return out, nil
+}
+
+// inOrder sorts signatures as the channel lists its outputs, what it no longer lists
+// last: readers name files by this order, which must not depend on which signer
+// was faster.
+func (c *Coordinator) inOrder(channel string, sigs []store.Signature) {
+	var sign []policy.Output
+	if ch := c.policy.Channel(channel); ch != nil {
+		sign = ch.Sign
+	}
+	place := func(s store.Signature) int {
+		if i := slices.Index(sign, s.Output); i >= 0 {
+			return i
+		}
+		return len(sign)
+	}
+	slices.SortStableFunc(sigs, func(a, b store.Signature) int { return place(a) - place(b) })
 }
 
 func toSignatures(sigs []store.Signature, artifact, base string) (out []api.Signature) {
@@ -217,7 +236,11 @@ func (c *Coordinator) getSignature(r *http.Request) (out raw, err error) {
 	if err != nil {
 		return out, err
 	}
-	return raw{"application/pgp-signature", r.PathValue("name") + ".sig", s.Signature}, nil
+	row, err := format.Lookup(s.Format)
+	if err != nil {
+		return out, err // it was verified by its format before it was stored
+	}
+	return raw{row.MediaType, r.PathValue("name") + row.Suffix, s.Signature}, nil
 }
 
 // signatureOf finds the signature that the path names: /…/{key}.{format}.
@@ -226,17 +249,17 @@ func (c *Coordinator) signatureOf(r *http.Request) (s store.Signature, err error
 	if err != nil {
 		return s, badRequest("the id of a target is 32 hex digits")
 	}
-	key, format, _ := strings.Cut(r.PathValue("file"), ".")
+	key, name, _ := strings.Cut(r.PathValue("file"), ".")
 	sigs, err := c.db.Signatures(id, r.PathValue("name"))
 	if err != nil {
 		return s, err
 	}
 	for _, s := range sigs {
-		if s.Output == (policy.Output{Format: policy.Format(format), Key: key}) {
+		if s.Output == (policy.Output{Format: policy.Format(name), Key: key}) {
 			return s, nil
 		}
 	}
-	return s, notFound("there is no %s signature by key %q for %q", format, key, r.PathValue("name"))
+	return s, notFound("there is no %s signature by key %q for %q", name, key, r.PathValue("name"))
 }
 
 func (c *Coordinator) getStatement(r *http.Request) (out raw, err error) {

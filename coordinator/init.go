@@ -157,11 +157,12 @@ max = "30m"
 # After this time without an answer a question counts as lost.
 answer = "2m"
 
-# The OpenPGP certificate of each signing key, to verify signatures with. Keep those
-# of former keys: what cannot be verified is not shown.
+# What signatures are verified with: 'certificate', the OpenPGP certificate of a key,
+# or 'public_key', PEM with the public key, or for CMS the X.509 certificate. Keep
+# those of former keys: what cannot be verified is not shown.
 `, q(or(o.Listen, api.DefaultListen)), q(o.Policy), q(o.NATS), q(or(o.BusListen, defaultBusListen)))
 	for _, key := range policyKeys(p) {
-		fmt.Fprintf(&b, "[[key]]\nname = %s\ncertificate = %s\n", q(key), q(filepath.Join(o.CertFolder, key+".asc")))
+		b.WriteString(keyText(p, key, o.CertFolder))
 	}
 	return b.String()
 }

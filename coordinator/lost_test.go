@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -233,6 +234,57 @@ func TestRebuildGivesTheSameProjection(t *testing.T) {
 	w.start()
 	w.sync()
 	w.signer().none() // what was asked before is not asked again
+}
+
+// A database that is gone or broken is made again; what a broken one was is kept.
+func TestRebuildOfALostDatabase(t *testing.T) {
+	w := signedWorld(t)
+	w.stop()
+	want := dump(t, w.state())
+	db := filepath.Join(w.state(), "coordinator.db")
+	junk := []byte(strings.Repeat("this is not a database\n", 400))
+	for name, damage := range map[string]func(){
+		"missing": func() {},
+		"damaged": func() { check(t, os.WriteFile(db, junk, 0o600)) },
+		"empty":   func() { check(t, os.WriteFile(db, nil, 0o600)) },
+	} {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			_ = os.Remove(db + suffix)
+		}
+		damage()
+		_, err := coordinator.Start(limit(t), w.options())
+		var ce *coordinator.ConfigError
+		if !errors.As(err, &ce) || !strings.Contains(ce.Hint, "coordinator rebuild --state") {
+			t.Errorf("%s: got error %v, want one that names rebuild", name, err)
+		}
+		if n := must(coordinator.Rebuild(limit(t), w.options()))(t); n < 6 {
+			t.Errorf("%s: rebuilt from %d messages", name, n)
+		}
+		wantSame(t, dump(t, w.state()), want)
+	}
+	aside := must(filepath.Glob(db + ".damaged-*"))(t)
+	if len(aside) != 2 {
+		t.Errorf("moved aside: %q, want the damaged and the empty one", aside)
+	}
+	w.start()
+	w.sync()
+	w.wantState(quorum.Signed)
+}
+
+// Damage inside the file shows only when it is read.
+func TestRebuildOfADatabaseBrokenInside(t *testing.T) {
+	w := signedWorld(t)
+	w.stop()
+	want := dump(t, w.state())
+	db := filepath.Join(w.state(), "coordinator.db")
+	data := must(os.ReadFile(db))(t)
+	const page = 4096
+	for i := 2 * page; i < len(data); i++ { // the schema, in the first pages, stays
+		data[i] = 0xff
+	}
+	check(t, os.WriteFile(db, data, 0o600))
+	must(coordinator.Rebuild(limit(t), w.options()))(t)
+	wantSame(t, dump(t, w.state()), want)
 }
 
 func TestPolicyChangeProjectsAnew(t *testing.T) {

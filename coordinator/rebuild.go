@@ -12,15 +12,17 @@ import (
 
 	"quorate/coordinator/store"
 	"quorate/internal/bus"
+	"quorate/internal/sqlite"
 )
 
 // offline is a coordinator that serves nobody: for the commands that repair.
-func offline(o Options) (c *Coordinator, err error) {
+// openDB takes the lock and opens the database, or leaves c.db nil.
+func offline(o Options, openDB func(*Coordinator) error) (c *Coordinator, err error) {
 	if c, err = newCoordinator(o); err != nil {
 		return nil, err
 	}
 	c.stop = func() {}
-	if err = c.openDB(); err == nil {
+	if err = openDB(c); err == nil {
 		err = c.openBus(true)
 	}
 	if err != nil {
@@ -33,28 +35,95 @@ func offline(o Options) (c *Coordinator, err error) {
 // Rebuild makes the database again from the stream, by the same code that made
 // it the first time, and returns how many messages it has. The old one is
 // replaced when the new one is whole and lacks nothing that the old one has;
-// until then a crash leaves the old one in place.
+// until then a crash leaves the old one in place. One that is damaged cannot be
+// compared: it is moved aside. One that is missing is made.
 func Rebuild(ctx context.Context, o Options) (messages int, err error) {
-	c, err := offline(o)
+	c, err := offline(o, (*Coordinator).openOldDB)
 	if err != nil {
 		return 0, fmt.Errorf("rebuild: %w", err)
 	}
 	defer c.release()
-	cur, err := c.db.Cursor()
-	if err != nil {
-		return 0, err
-	}
 	if err := c.conn.Ready(ctx); err != nil {
 		return 0, fmt.Errorf("rebuild: %w", err)
 	}
-	if err := checkPresent(ctx, c.conn, cur); err != nil {
-		return 0, fmt.Errorf("rebuild: %w", err)
-	}
-	if err := c.rebuild(ctx, true); err != nil {
-		return 0, fmt.Errorf("rebuild: %w", err)
+	if err := c.rebuildAny(ctx); err != nil {
+		return 0, fmt.Errorf("rebuild: %w", diskError(err))
 	}
 	messages, _, err = c.db.Recorded()
 	return messages, err
+}
+
+// openOldDB is openDB that takes a missing or damaged database for none.
+func (c *Coordinator) openOldDB() error {
+	err := c.openDB()
+	switch {
+	case errors.Is(err, errNoDatabase):
+		c.log.Warn("there is no database, a new one is made from the stream", "path", c.path(fileDB))
+	case errors.Is(err, errDamaged):
+		c.log.Warn("the database is damaged, a new one is made from the stream", "path", c.path(fileDB), "error", err)
+	default:
+		return err
+	}
+	return nil
+}
+
+// rebuildAny rebuilds from what there is. Damage deep inside the old database
+// shows only when it is read.
+func (c *Coordinator) rebuildAny(ctx context.Context) error {
+	if c.db == nil {
+		return c.rebuildAnew(ctx)
+	}
+	err := c.rebuildSound(ctx)
+	if !sqlite.IsDamaged(err) {
+		return err
+	}
+	c.log.Warn("the database is damaged, a new one is made from the stream", "path", c.path(fileDB), "error", err)
+	_ = c.db.Close() // damaged, or given up half-made
+	return c.rebuildAnew(ctx)
+}
+
+func (c *Coordinator) rebuildSound(ctx context.Context) error {
+	cur, err := c.db.Cursor()
+	if err != nil {
+		return err
+	}
+	if err := checkPresent(ctx, c.conn, cur); err != nil {
+		return err
+	}
+	return c.rebuild(ctx, true)
+}
+
+// rebuildAnew is rebuild without an old database to take anything over from.
+// What was asked of the signers is asked again; they give the same answers.
+func (c *Coordinator) rebuildAnew(ctx context.Context) (err error) {
+	path := c.path(fileDB)
+	if c.db, err = newDatabase(path + ".rebuild"); err != nil {
+		return err
+	}
+	if err := c.readAll(ctx); err != nil {
+		return err
+	}
+	if err := c.moveAside(path); err != nil {
+		return err
+	}
+	return c.replaceDB(path)
+}
+
+// moveAside keeps a damaged database for whoever wants to look into it. The
+// files beside it go too: SQLite would apply an old log to a new database.
+func (c *Coordinator) moveAside(path string) error {
+	aside := path + ".damaged-" + c.now().UTC().Format("20060102T150405.000Z")
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		err := os.Rename(path+suffix, aside+suffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.log.Warn("moved aside", "from", path+suffix, "to", aside+suffix)
+	}
+	return nil
 }
 
 // rebuild replaces c.db. The rows of the old one that are not a projection are

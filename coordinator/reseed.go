@@ -23,13 +23,13 @@ type Reseeded struct {
 // lost ones follow those, and the database is rebuilt from the new order. It can
 // be interrupted and repeated.
 func Reseed(ctx context.Context, o Options) (r Reseeded, err error) {
-	c, err := offline(o)
+	c, err := offline(o, (*Coordinator).openDB)
 	if err != nil {
 		return r, fmt.Errorf("reseed: %w", err)
 	}
 	defer c.release()
 	if r, err = c.reseed(ctx); err != nil {
-		return r, fmt.Errorf("reseed: %w", err)
+		return r, fmt.Errorf("reseed: %w", diskError(err))
 	}
 	return r, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"quorate/hsmsigner/ledger"
 	"quorate/hsmsigner/token"
+	"quorate/internal/sigcheck"
 	"quorate/quorum"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
@@ -21,6 +22,7 @@ type permit struct {
 	policy   quorum.PolicyRef
 	outputs  []permitted
 	at       time.Time // of the signatures, in whole seconds
+	signer   string    // name of this process
 }
 
 // permitted is one signature that may be made.
@@ -60,7 +62,7 @@ func (s *Signer) authorise(ctx context.Context, t *trace, r *quorum.Request) (*p
 		return nil, ledgerDenial(err)
 	}
 	s.testOnlyStage("committed")
-	return &permit{approval, p.Channel(r.Channel), quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, outputs, at}, nil
+	return &permit{approval, p.Channel(r.Channel), quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, outputs, at, s.name}, nil
 }
 
 // permitOutputs finds the key and the maker of each signature. It comes before
@@ -79,7 +81,10 @@ func (s *Signer) permitOutputs(r *quorum.Request, at time.Time) ([]permitted, *d
 		if err := k.CheckToken(s.token); err != nil {
 			return nil, tokenDenial(o.Key, err)
 		}
-		if den := usable(k, at); den != nil {
+		if err := canMake(k, o.Format); err != nil { // the policy was checked; this costs nothing
+			return nil, deny(quorum.RefuseUnknownKey, "this signer cannot make %s with key %q: %v", o.Format, o.Key, err)
+		}
+		if den := usable(k, o.Format, at); den != nil {
 			return nil, den
 		}
 		out = append(out, permitted{o, k, maker})
@@ -87,15 +92,31 @@ func (s *Signer) permitOutputs(r *quorum.Request, at time.Time) ([]permitted, *d
 	return out, nil
 }
 
-func usable(k Key, at time.Time) *denial {
-	err := k.Certificate.UsableAt(at)
+// usable looks at the certificate that the format's signatures are read with. The
+// formats without one have nothing that could expire.
+func usable(k Key, f policy.Format, at time.Time) *denial {
+	if f == policy.OpenPGP {
+		return validity(k, k.Certificate.UsableAt(at), k.Certificate.Created(), at)
+	}
+	if !sigcheck.NeedsX509(f) {
+		return nil
+	}
+	var err error
+	if at.Before(k.X509.NotBefore) || at.After(k.X509.NotAfter) {
+		err = fmt.Errorf("its X.509 certificate is valid from %s to %s",
+			k.X509.NotBefore.Format(time.RFC3339), k.X509.NotAfter.Format(time.RFC3339))
+	}
+	return validity(k, err, k.X509.NotBefore, at)
+}
+
+func validity(k Key, err error, since, at time.Time) *denial {
 	if err == nil {
 		return nil
 	}
 	den := deny(quorum.RefuseKeyNotUsable, "key %q: %v", k.Label, err)
-	if at.Before(k.Certificate.Created()) {
+	if at.Before(since) {
 		den.Message = fmt.Sprintf("key %q was made on %s, and the signer's clock says %s; hint: set the signer's clock",
-			k.Label, k.Certificate.Created().Format(time.RFC3339), at.Format(time.RFC3339))
+			k.Label, since.Format(time.RFC3339), at.Format(time.RFC3339))
 		den.Retryable = true
 	}
 	return den

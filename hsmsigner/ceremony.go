@@ -40,7 +40,7 @@ func CreateKey(ctx context.Context, tok *token.Token, n NewKey) (*pgpsig.Certifi
 	if err != nil {
 		return nil, fmt.Errorf("key %q: %w", n.Label, err)
 	}
-	return cert, Key{n.Label, cert}.checkPublic(k.Public)
+	return cert, Key{Label: n.Label, Certificate: cert}.checkPublic(k.Public)
 }
 
 func takeKey(tok *token.Token, n NewKey) (token.Key, error) {

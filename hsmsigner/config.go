@@ -76,8 +76,13 @@ type KeyConfig struct {
 	// Label of the key in the token, and its name in the policy.
 	Label string `toml:"label"`
 
-	// Certificate is the key's OpenPGP certificate, binary or armoured.
+	// Certificate is the key's OpenPGP certificate, binary or armoured. Only keys
+	// that sign OpenPGP need one, and keys that sign bare files must have none.
 	Certificate string `toml:"certificate"`
+
+	// X509 is the key's X.509 certificate, DER or PEM. Only keys that sign CMS
+	// need one.
+	X509 string `toml:"x509"`
 }
 
 // ConfigFile is the name of the configuration in a state folder.
@@ -197,9 +202,6 @@ func (c *Config) check() error {
 		if !statement.ValidName(k.Label) {
 			return fmt.Errorf("key label %q is not a name", k.Label)
 		}
-		if k.Certificate == "" {
-			return fmt.Errorf("key %q: certificate is missing", k.Label)
-		}
 		if seen[k.Label] {
 			return fmt.Errorf("key %q stands twice", k.Label)
 		}
@@ -234,7 +236,7 @@ func (c *Config) resolve(dir string) error {
 	}
 	paths := []*string{&c.SeedFile, &c.CAFile, &c.Policy, &c.Ledger, &c.Token.PINFile}
 	for i := range c.Keys {
-		paths = append(paths, &c.Keys[i].Certificate)
+		paths = append(paths, &c.Keys[i].Certificate, &c.Keys[i].X509)
 	}
 	if filepath.Base(c.Token.Module) != c.Token.Module {
 		paths = append(paths, &c.Token.Module)

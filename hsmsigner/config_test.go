@@ -58,7 +58,6 @@ func TestBadConfig(t *testing.T) {
 		"wrong type":             {replace(`pin_file = "pin"`, `workers = "two"`), "line 9"},
 		"no key":                 {goodConfig[:strings.Index(goodConfig, "[[key]]")], "there is no [[key]]"},
 		"label":                  {replace("core-2026", "core 2026"), `key label "core 2026" is not a name`},
-		"no certificate":         {replace(`certificate = "core.asc"`, ""), "certificate is missing"},
 		"key twice":              {goodConfig + "[[key]]\nlabel = \"core-2026\"\ncertificate = \"x\"\n", "stands twice"},
 		"huge":                   {goodConfig + strings.Repeat("#", 1<<20), "at most"},
 	} {

@@ -119,7 +119,8 @@ workers = {{.Token.Workers}}   # signatures at the same time; 0 means two
 {{range .Keys}}
 [[key]]
 label       = {{q .Label}}
-certificate = {{q .Certificate}}
+{{if .Certificate}}certificate = {{q .Certificate}}{{else}}#certificate = "key.pgp"   # OpenPGP, for the format openpgp{{end}}
+{{if .X509}}x509        = {{q .X509}}{{else}}#x509       = "key.pem"   # X.509, for the formats cms, cms-sha256 and cms-plain{{end}}
 {{end}}`))
 
 // quoteTOML writes a basic string (TOML v1.0.0, "String").

@@ -1,19 +1,28 @@
 package hsmsigner
 
 import (
+	"bytes"
+	"context"
 	"crypto"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 
 	"quorate/internal/pgpsig"
+	"quorate/internal/sigcheck"
+	"quorate/internal/sigformat"
 )
 
-// Key is a key of the token and its certificate.
+// Key is a key of the token and the certificates that some formats need.
 type Key struct {
 	Label       string
-	Certificate *pgpsig.Certificate
+	Certificate *pgpsig.Certificate // nil: it makes no OpenPGP signatures
+	X509        *x509.Certificate   // nil: it makes no CMS signatures
+
+	public crypto.PublicKey // as the token had it at the start; nil before
 }
 
 // errOtherKey says that certificate and key are not of one piece.
@@ -23,20 +32,50 @@ var errOtherKey = errors.New("certificate belongs to another key")
 // key than the token's.
 func IsOtherKey(err error) bool { return errors.Is(err, errOtherKey) }
 
-// LoadKey reads the certificate of a key, binary or armoured.
+// LoadKey reads the certificates of a key, as far as it has any. The OpenPGP one
+// may be binary or armoured, the X.509 one DER or PEM.
 func LoadKey(c KeyConfig) (Key, error) {
-	data, err := os.ReadFile(c.Certificate)
+	k := Key{Label: c.Label}
+	if c.Certificate != "" {
+		data, err := readCertificate(c.Label, c.Certificate, "quorate-signer key create writes it; copy it here")
+		if err != nil {
+			return Key{}, err
+		}
+		if k.Certificate, err = pgpsig.ParseCertificate(data); err != nil {
+			return Key{}, fmt.Errorf("key %q: %s: %w", c.Label, c.Certificate, err)
+		}
+	}
+	if c.X509 != "" {
+		data, err := readCertificate(c.Label, c.X509, "quorate-signer key export --x509 makes one; copy it here")
+		if err != nil {
+			return Key{}, err
+		}
+		if k.X509, err = parseX509(data); err != nil {
+			return Key{}, fmt.Errorf("key %q: %s: %w", c.Label, c.X509, err)
+		}
+	}
+	return k, nil
+}
+
+func readCertificate(label, path, hint string) ([]byte, error) {
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Key{}, fmt.Errorf("key %q: %w (hint: quorate-signer key create writes it; copy it here)", c.Label, err)
+		return nil, fmt.Errorf("key %q: %w (hint: %s)", label, err, hint)
 	}
 	if err != nil {
-		return Key{}, fmt.Errorf("key %q: %w", c.Label, err)
+		return nil, fmt.Errorf("key %q: %w", label, err)
 	}
-	cert, err := pgpsig.ParseCertificate(data)
-	if err != nil {
-		return Key{}, fmt.Errorf("key %q: %s: %w", c.Label, c.Certificate, err)
+	return data, nil
+}
+
+func parseX509(data []byte) (*x509.Certificate, error) {
+	if block, rest := pem.Decode(data); block != nil {
+		if block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 {
+			return nil, errors.New("not one X.509 certificate in PEM")
+		}
+		data = block.Bytes
 	}
-	return Key{c.Label, cert}, nil
+	return x509.ParseCertificate(data)
 }
 
 // LoadKeys reads the certificates of all keys.
@@ -51,20 +90,52 @@ func LoadKeys(configs []KeyConfig) ([]Key, error) {
 	return keys, nil
 }
 
-// CheckToken compares the certificate with the key in the token.
+// CheckToken compares what is known of the key with the key in the token.
 func (k Key) CheckToken(tok Token) error {
+	_, err := k.bind(tok)
+	return err
+}
+
+// bind returns the key together with its public half in the token. A key without
+// certificates is what the token says at the start, and stays that.
+func (k Key) bind(tok Token) (Key, error) {
 	have, err := tok.Key(k.Label)
 	if err != nil {
-		return fmt.Errorf("key %q: %w", k.Label, err)
+		return k, fmt.Errorf("key %q: %w", k.Label, err)
 	}
-	return k.checkPublic(have.Public)
+	if err := k.checkPublic(have.Public); err != nil {
+		return k, err
+	}
+	k.public = have.Public
+	return k, nil
 }
 
 func (k Key) checkPublic(have crypto.PublicKey) error {
-	want, ok := k.Certificate.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !want.Equal(have) {
+	if k.Certificate != nil && !equalKeys(k.Certificate.Public(), have) {
 		return fmt.Errorf("key %q: %w: %s is not the certificate of the token's key (hint: was the key made anew, or the path mixed up?)",
 			k.Label, errOtherKey, k.Certificate.Fingerprint())
 	}
+	if k.X509 != nil && !equalKeys(k.X509.PublicKey, have) {
+		return fmt.Errorf("key %q: X.509 %w: %q is not the certificate of the token's key (hint: was the key made anew, or the path mixed up?)",
+			k.Label, errOtherKey, k.X509.Subject)
+	}
+	if k.public != nil && !equalKeys(k.public, have) {
+		return fmt.Errorf("key %q: %w: the token has another key than at the start (hint: restart the signer if that is meant)", k.Label, errOtherKey)
+	}
 	return nil
+}
+
+func equalKeys(a, b crypto.PublicKey) bool {
+	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.Equal(b)
+}
+
+// checker is the key as signatures are checked with it.
+func (k Key) checker() *sigcheck.Key {
+	return &sigcheck.Key{OpenPGP: k.Certificate, Public: k.public, X509: k.X509}
+}
+
+// handle is the key as the formats beside OpenPGP sign with it.
+func (k Key) handle(ctx context.Context, tok Token) (*sigformat.Key, error) {
+	return sigformat.NewKey(k.public, signer(ctx, tok, k.Label))
 }

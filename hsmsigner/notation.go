@@ -33,17 +33,18 @@ func notations(p *permit) []pgpsig.Notation {
 		{Name: NotationChannel, Value: clip(r.Channel, maxNotation)},
 		{Name: NotationTarget, Value: clip(r.Target, maxNotation)},
 		{Name: NotationPolicy, Value: fmt.Sprintf("%d sha256:%s", p.policy.Version, p.policy.Digest)},
-		{Name: NotationQuorum, Value: fmt.Sprintf("%s %d of %d", v.Quorum, agreeing(v), len(p.channel.Roster))},
+		{Name: NotationQuorum, Value: fmt.Sprintf("%s %d of %d", v.Quorum, agreeing(r, v), len(p.channel.Roster))},
 		{Name: NotationEvidence, Value: p.approval.EvidenceDigest().String()},
 	}
 }
 
-// agreeing counts the operators that voted for exactly what is signed.
-func agreeing(v quorum.Verdict) int {
-	n := 0
+// agreeing counts the operators that voted for exactly what is signed. Where no
+// SHA-512 is, nobody can differ in it.
+func agreeing(r *quorum.Request, v quorum.Verdict) int {
+	n, none := 0, statement.SHA512{}
 	for _, g := range v.Groups {
 		for _, m := range g.Members {
-			if g.SHA256 == v.SHA256 && m.OtherSHA512 == (statement.SHA512{}) {
+			if g.SHA256 == v.SHA256 && (m.OtherSHA512 == none || r.Digest.SHA512 == none) {
 				n++
 			}
 		}

@@ -3,12 +3,20 @@ package hsmsigner
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
+	"hash"
+	"slices"
 	"time"
 
 	"quorate/internal/pgpsig"
+	"quorate/internal/sigcheck"
+	"quorate/internal/sigformat/vsa"
+	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/policy"
+	"quorate/quorum/statement"
 )
 
 // selftestText is what a self-test signs. It is a constant, so that the self-test
@@ -16,7 +24,7 @@ import (
 // thrown away.
 const selftestText = "quorate-signer selftest: this signature says that the key works, and nothing else\n"
 
-// TestResult is what came of the self-test of one key.
+// TestResult is what came of the self-test of one key in one format.
 type TestResult struct {
 	Key         string        `json:"key"`
 	Format      policy.Format `json:"format"`
@@ -25,41 +33,95 @@ type TestResult struct {
 	Err         error         `json:"-"`
 }
 
-// Selftest makes one real signature with each key, by the same code as for a
-// request, and verifies it with the certificate. It needs no ledger, no policy
-// and no bus.
-func Selftest(ctx context.Context, tok Token, configs []KeyConfig) []TestResult {
-	results := make([]TestResult, 0, len(configs))
+// Selftest makes one real signature with each key in each format that the policy
+// asks of it, by the same code as for a request, and verifies it. It needs no
+// ledger and no bus. Without a policy, or for a key that it does not name, the
+// format is the one that the key's certificate is for.
+func Selftest(ctx context.Context, tok Token, configs []KeyConfig, p *policy.Policy) []TestResult {
+	var results []TestResult
 	for _, c := range configs {
-		r := TestResult{Key: c.Label, Format: policy.OpenPGP}
-		start := time.Now()
-		r.Fingerprint, r.Err = selftest(ctx, tok, c)
-		r.Took = time.Since(start)
-		results = append(results, r)
+		for _, f := range formatsOf(p, c) {
+			r := TestResult{Key: c.Label, Format: f}
+			start := time.Now()
+			r.Fingerprint, r.Err = selftest(ctx, tok, c, f)
+			r.Took = time.Since(start)
+			results = append(results, r)
+		}
 	}
 	return results
 }
 
-func selftest(ctx context.Context, tok Token, c KeyConfig) (fingerprint string, err error) {
+// formatsOf lists what the policy has the key sign, each once.
+func formatsOf(p *policy.Policy, c KeyConfig) (list []policy.Format) {
+	if p != nil {
+		for _, ch := range p.Channels {
+			for _, o := range ch.Sign {
+				if o.Key == c.Label && !slices.Contains(list, o.Format) {
+					list = append(list, o.Format)
+				}
+			}
+		}
+	}
+	switch {
+	case len(list) > 0:
+		return list
+	case c.Certificate != "":
+		return []policy.Format{format.OpenPGP}
+	case c.X509 != "":
+		return []policy.Format{format.CMS}
+	}
+	return []policy.Format{format.SSHSIG} // every key can
+}
+
+func selftest(ctx context.Context, tok Token, c KeyConfig, f policy.Format) (fingerprint string, err error) {
 	k, err := LoadKey(c)
 	if err != nil {
 		return "", err
 	}
-	fingerprint = k.Certificate.Fingerprint()
-	if err := k.CheckToken(tok); err != nil {
+	if k.Certificate != nil {
+		fingerprint = k.Certificate.Fingerprint() // known also if it is another key's
+	}
+	if k, err = k.bind(tok); err != nil {
 		return fingerprint, err
 	}
-	h := sha512.New()
-	h.Write([]byte(selftestText))
-	at := time.Now().UTC().Truncate(time.Second)
-	sig, err := pgpsig.SignDetached(k.Certificate, h, crypto.SHA512, at, nil, signer(ctx, tok, k.Label))
-	if err != nil {
+	if err := canMake(k, f); err != nil {
 		return fingerprint, fmt.Errorf("key %q: %w", k.Label, err)
 	}
-	if _, err := pgpsig.VerifyDetached(k.Certificate, h, sig); err != nil {
-		return fingerprint, fmt.Errorf("key %q: %w", k.Label, err)
+	if fingerprint, err = k.checker().Fingerprint(f); err != nil {
+		return "", fmt.Errorf("key %q: %w", k.Label, err)
+	}
+	if err := selftestSign(ctx, tok, k, f, time.Now().UTC().Truncate(time.Second)); err != nil {
+		return fingerprint, fmt.Errorf("key %q: %s: %w", k.Label, f, err)
 	}
 	return fingerprint, nil
+}
+
+// selftestSign signs the constant text, verifies, and forgets the signature.
+func selftestSign(ctx context.Context, tok Token, k Key, f policy.Format, at time.Time) error {
+	running := sha512.New()
+	running.Write([]byte(selftestText))
+	file := sigcheck.File{Digests: quorum.Digests{SHA256: sha256.Sum256([]byte(selftestText)), SHA512: sha512.Sum512([]byte(selftestText))},
+		State: func(crypto.Hash) (hash.Hash, error) { return running, nil }}
+	sig, err := selftestMake(ctx, tok, k, f, file.Digests, running, at)
+	if err != nil {
+		return err
+	}
+	_, err = k.checker().Verify(f, file, sig)
+	return err
+}
+
+func selftestMake(ctx context.Context, tok Token, k Key, f policy.Format, d quorum.Digests, running hash.Hash, at time.Time) ([]byte, error) {
+	if f == format.OpenPGP {
+		return pgpsig.SignDetached(k.Certificate, running, crypto.SHA512, at, nil, signer(ctx, tok, k.Label))
+	}
+	h, err := k.handle(ctx, tok)
+	if err != nil {
+		return nil, err
+	}
+	// A summary about nothing that exists: nobody can ask for a file by it.
+	return signDigests(f, h, k.X509, d, at, &vsa.Summary{Signer: "selftest", Time: at, Artifact: "selftest", SHA256: d.SHA256,
+		Target: "pkg:generic/quorate-selftest@0", Channel: "selftest", PolicyURI: PolicyURN(0), PolicyDigest: d.SHA256,
+		Agreed: 1, Operators: 1, Inputs: []statement.SHA256{d.SHA256}})
 }
 
 // signer is the token's key as package pgpsig wants it.

@@ -119,7 +119,9 @@ func (v *Service) Reload() error {
 		return fmt.Errorf("reload policy: %w", err)
 	}
 	old := v.signer.Policy()
-	v.signer.SetPolicy(p)
+	if err := v.signer.SetPolicy(p); err != nil {
+		return fmt.Errorf("reload policy: %w", err)
+	}
 	v.log.Info("policy loaded", "policy", p.Version, "policy_digest", p.Digest, "was", old.Version)
 	if p.Version < old.Version {
 		v.log.Warn("policy is older than the one before", "policy", p.Version, "was", old.Version)

@@ -58,7 +58,7 @@ func TestSelftest(t *testing.T) {
 	configs := append(keyConfigs(),
 		hsmsigner.KeyConfig{Label: "ed25519", Certificate: certFile(token.P256)},
 		hsmsigner.KeyConfig{Label: "p256", Certificate: certFile("gone")})
-	results := hsmsigner.Selftest(t.Context(), soft.token, configs)
+	results := hsmsigner.Selftest(t.Context(), soft.token, configs, nil)
 	for _, r := range results[:len(keyTypes)] {
 		if r.Err != nil || r.Fingerprint != certificate(t, r.Key).Fingerprint() {
 			t.Errorf("%s: %v", r.Key, r.Err)
@@ -73,7 +73,7 @@ func TestSelftest(t *testing.T) {
 	broken := &watchedToken{Token: soft.token, sign: nil}
 	broken.key = func(label string) (token.Key, error) { return soft.token.Key(label) }
 	broken.sign = signAs("p256") // whatever it is asked for
-	if r := hsmsigner.Selftest(t.Context(), broken, keyConfigs()[:1]); !errors.Is(r[0].Err, pgpsig.ErrSignatureCheck) {
+	if r := hsmsigner.Selftest(t.Context(), broken, keyConfigs()[:1], nil); !errors.Is(r[0].Err, pgpsig.ErrSignatureCheck) {
 		t.Errorf("got %v", r[0].Err)
 	}
 }

@@ -13,21 +13,30 @@ import (
 	"quorate/hsmsigner/ledger"
 	"quorate/internal/pgpsig"
 	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/policy"
 )
 
 // makeFunc makes one signature. It takes the approval itself, not what was
 // approved, so that the token cannot be asked without one.
-type makeFunc func(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why []pgpsig.Notation) ([]byte, error)
+type makeFunc func(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error)
 
-// formats are the signatures that can be made, and checkers how each is checked
-// once more as it stands in the answer.
+// checkFunc checks one signature once more as it stands in the answer.
+type checkFunc func(p *permit, k Key, o quorum.SignedOutput) error
+
+// formats are the signatures that can be made, and checkers how each is checked.
 var (
-	formats  = map[policy.Format]makeFunc{policy.OpenPGP: makeOpenPGP}
-	checkers = map[policy.Format]checkFunc{policy.OpenPGP: checkOpenPGP}
+	formats = map[policy.Format]makeFunc{
+		format.OpenPGP: makeOpenPGP, format.SSHSIG: makeFrom(format.SSHSIG), format.VSA: makeFrom(format.VSA),
+		format.CMS: makeFrom(format.CMS), format.CMSSHA256: makeFrom(format.CMSSHA256), format.CMSPlain: makeFrom(format.CMSPlain),
+		format.RawSHA256: makeFrom(format.RawSHA256), format.RawSHA512: makeFrom(format.RawSHA512),
+	}
+	checkers = map[policy.Format]checkFunc{
+		format.OpenPGP: checkOpenPGP, format.SSHSIG: checkDigests, format.VSA: checkSummary,
+		format.CMS: checkDigests, format.CMSSHA256: checkDigests, format.CMSPlain: checkDigests,
+		format.RawSHA256: checkDigests, format.RawSHA512: checkDigests,
+	}
 )
-
-type checkFunc func(a *quorum.Approval, k Key, o quorum.SignedOutput) error
 
 // sign asks the token for every output of the request and writes the answer.
 func (s *Signer) sign(ctx context.Context, t *trace, p *permit) (*ledger.Record, *denial) {
@@ -35,14 +44,18 @@ func (s *Signer) sign(ctx context.Context, t *trace, p *permit) (*ledger.Record,
 	answer := &quorum.Answer{Version: quorum.Version, ID: r.ID, Channel: r.Channel, Target: r.Target, Stage: r.Stage,
 		Artifact: r.Artifact, Digest: r.Digest, Policy: p.policy,
 		Evidence: p.approval.EvidenceDigest(), Statements: statementIDs(r.Evidence)}
-	why := notations(p)
+	why := reasons{notations(p), summary(p)}
 	for _, o := range p.outputs {
 		sig, err := o.make(ctx, s.token, p.approval, o.key, p.at, why)
 		if err != nil {
 			return nil, tokenDenial(o.Key, err)
 		}
+		fingerprint, err := o.key.checker().Fingerprint(o.Format)
+		if err != nil {
+			return nil, tokenDenial(o.Key, err)
+		}
 		answer.Signatures = append(answer.Signatures, quorum.SignedOutput{Output: o.Output,
-			Fingerprint: o.key.Certificate.Fingerprint(), Signature: sig, SignedAt: p.at})
+			Fingerprint: fingerprint, Signature: sig, SignedAt: p.at})
 	}
 	t.step("token")
 	s.testOnlyStage("signed")
@@ -86,14 +99,12 @@ func record(a *quorum.Answer, data []byte) *ledger.Record {
 
 // makeOpenPGP continues the hash of the file, which nobody here has ever seen,
 // with the fields of the signature.
-func makeOpenPGP(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why []pgpsig.Notation) ([]byte, error) {
+func makeOpenPGP(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error) {
 	h, err := a.State().Resume()
 	if err != nil {
 		return nil, err
 	}
-	return pgpsig.SignDetached(k.Certificate, h, crypto.SHA512, at, why, func(hash crypto.Hash, digest []byte) ([]byte, error) {
-		return tok.Sign(ctx, k.Label, hash, digest)
-	})
+	return pgpsig.SignDetached(k.Certificate, h, crypto.SHA512, at, why.notations, signer(ctx, tok, k.Label))
 }
 
 func isSignatureCheck(err error) bool { return errors.Is(err, pgpsig.ErrSignatureCheck) }
@@ -113,7 +124,7 @@ func checkRelease(p *permit, data []byte) error {
 		if o.Output != p.outputs[i].Output {
 			return fmt.Errorf("check answer: signature %d is %s with key %q", i, o.Format, o.Key)
 		}
-		if err := checkers[o.Format](p.approval, p.outputs[i].key, o); err != nil {
+		if err := checkers[o.Format](p, p.outputs[i].key, o); err != nil {
 			return fmt.Errorf("check answer: %w", err)
 		}
 	}
@@ -122,7 +133,8 @@ func checkRelease(p *permit, data []byte) error {
 
 // checkOpenPGP takes the state from the request once more and finalises it, so
 // that a state that was damaged since the check does not pass.
-func checkOpenPGP(a *quorum.Approval, k Key, o quorum.SignedOutput) error {
+func checkOpenPGP(p *permit, k Key, o quorum.SignedOutput) error {
+	a := p.approval
 	st := a.State()
 	sum, err := st.Sum()
 	if err != nil {

@@ -53,7 +53,8 @@ type Signer struct {
 }
 
 // New makes a signer. It fails if there is no ledger to write the audit to, no
-// key, or a certificate that is not the certificate of the token's key.
+// key, a certificate that is not the certificate of the token's key, or a policy
+// that [Signer.SetPolicy] refuses.
 func New(o Options) (*Signer, error) {
 	switch {
 	case o.Token == nil || o.Policy == nil:
@@ -75,17 +76,28 @@ func New(o Options) (*Signer, error) {
 		if _, twice := s.keys[k.Label]; twice {
 			return nil, fmt.Errorf("make signer: key %q is configured twice", k.Label)
 		}
-		if err := k.CheckToken(o.Token); err != nil {
+		bound, err := k.bind(o.Token)
+		if err != nil {
 			return nil, fmt.Errorf("make signer: %w", err)
 		}
-		s.keys[k.Label] = k
+		s.keys[k.Label] = bound
 	}
-	s.SetPolicy(o.Policy)
+	if err := s.SetPolicy(o.Policy); err != nil {
+		return nil, fmt.Errorf("make signer: %w", err)
+	}
 	return s, nil
 }
 
-// SetPolicy makes p the policy for requests that begin from now on.
-func (s *Signer) SetPolicy(p *policy.Policy) { s.policy.Store(p) }
+// SetPolicy makes p the policy for requests that begin from now on. A policy that
+// wants of a key of this signer what it cannot or must not make is refused, and
+// the one in force stays.
+func (s *Signer) SetPolicy(p *policy.Policy) error {
+	if err := s.checkPolicy(p); err != nil {
+		return err
+	}
+	s.policy.Store(p)
+	return nil
+}
 
 // Policy returns the policy in force.
 func (s *Signer) Policy() *policy.Policy { return s.policy.Load() }

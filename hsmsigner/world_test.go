@@ -75,6 +75,7 @@ type world struct {
 	signer *hsmsigner.Signer
 	now    time.Time
 	log    *slog.Logger
+	more   []hsmsigner.Key // beside one for each type
 }
 
 func newWorld(t testing.TB) *world {
@@ -116,7 +117,7 @@ func (w *world) restart() {
 func (w *world) options() hsmsigner.Options {
 	w.t.Helper()
 	return hsmsigner.Options{Token: w.token, Ledger: w.ledger, Policy: w.policy, Name: "hsm", Logger: w.log,
-		Keys: must(hsmsigner.LoadKeys(keyConfigs()))(w.t), Now: func() time.Time { return w.now }}
+		Keys: append(must(hsmsigner.LoadKeys(keyConfigs()))(w.t), w.more...), Now: func() time.Time { return w.now }}
 }
 
 // watchedToken counts the calls that reach the token, and lets a test stand in
@@ -153,11 +154,12 @@ type ask struct {
 	content  []byte
 	voters   []string
 	outputs  []policy.Output
+	finished time.Time // of the builds
 }
 
 func (w *world) ask(channel string) ask {
 	return ask{policy: w.policy, channel: channel, target: target, artifact: "hello", content: []byte("hello, world\n"),
-		voters: operators[:2], outputs: []policy.Output{{Format: policy.OpenPGP, Key: channel}}}
+		voters: operators[:2], outputs: []policy.Output{{Format: policy.OpenPGP, Key: channel}}, finished: now.Add(-time.Hour)}
 }
 
 func (a ask) request(t testing.TB) *quorum.Request {
@@ -176,7 +178,7 @@ func (a ask) statement(t testing.TB, builder string) *statement.Statement {
 	t.Helper()
 	return must(statement.Sign(&statement.Statement{
 		Case:    statement.Case{Channel: a.channel, Target: a.target, Stage: a.stage},
-		Builder: builder, Version: "test", Started: now.Add(-2 * time.Hour), Finished: now.Add(-time.Hour),
+		Builder: builder, Version: "test", Started: a.finished.Add(-time.Hour), Finished: a.finished,
 		Artifacts: []statement.Artifact{artifact(t, a.artifact, a.content)},
 	}, builderKey(builder)))(t)
 }

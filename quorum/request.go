@@ -46,6 +46,11 @@ func (d Digests) Agree(o Digests) bool {
 	return d.SHA256 == o.SHA256 && (d.SHA512 == o.SHA512 || d.SHA512 == none || o.SHA512 == none)
 }
 
+// In reports whether a vote on the file carries everything that the digests say.
+func (d Digests) In(a *statement.Artifact) bool {
+	return d.SHA256 == a.SHA256 && (d.SHA512 == a.SHA512 || d.SHA512 == statement.SHA512{})
+}
+
 // agreedDigests is what a request under the channel is about. Without a format
 // that needs it the SHA-512 stays out: it would be one that a single operator may
 // have made up, and one more vote could change it and with it the request.
@@ -131,7 +136,7 @@ func NewRequest(p *policy.Policy, c statement.Case, v *Verdict, outputs []policy
 		r.Evidence = append(r.Evidence, Evidence{KindDSSE, s.Raw()})
 		for i := range s.Artifacts {
 			a := &s.Artifacts[i]
-			if a.Name == v.Artifact && a.SHA256 == r.Digest.SHA256 && (a.SHA512 == r.Digest.SHA512 || r.Digest.SHA512 == statement.SHA512{}) {
+			if a.Name == v.Artifact && r.Digest.In(a) {
 				file = a
 			}
 		}

@@ -20,18 +20,16 @@ type initCmd struct {
 	Nats   string   `placeholder:"URL" help:"URL of the bus. [nats://127.0.0.1:7422]"`
 	CA     string   `name:"ca" placeholder:"FILE" help:"Root certificate of the bus."`
 	Policy string   `placeholder:"FILE" help:"The signer's own copy of the policy. [policy.toml in the folder]"`
-	Key    []string `placeholder:"LABEL=CERT" help:"A key to answer for, and its certificate file. Can be repeated."`
+	Key    []string `placeholder:"LABEL[=CERT]" help:"A key to answer for, and its OpenPGP certificate file if it signs OpenPGP. Can be repeated."`
+	X509   []string `name:"x509" placeholder:"LABEL=FILE" help:"X.509 certificate of one of the keys, if it signs CMS. Can be repeated."`
 	tokenFlags
 }
 
 func (c *initCmd) Run(ctx context.Context, s *streams) error {
 	conf := hsmsigner.Config{Name: c.Name, NATS: c.Nats, CAFile: absolute(c.CA), Policy: absolute(c.Policy), Token: c.config()}
-	for _, k := range c.Key {
-		label, cert, ok := strings.Cut(k, "=")
-		if !ok {
-			return usage("--key %q is not LABEL=CERT", k)
-		}
-		conf.Keys = append(conf.Keys, hsmsigner.KeyConfig{Label: label, Certificate: absolute(cert)})
+	var err error
+	if conf.Keys, err = c.keys(); err != nil {
+		return err
 	}
 	nkey, err := hsmsigner.Init(ctx, c.State, conf)
 	if err != nil {
@@ -41,6 +39,23 @@ func (c *initCmd) Run(ctx context.Context, s *streams) error {
 		filepath.Join(c.State, hsmsigner.ConfigFile), c.Name)
 	_, err = fmt.Fprintln(s.out, nkey)
 	return err
+}
+
+// keys reads --key and --x509. What a key lacks is found out with the policy.
+func (c *initCmd) keys() (keys []hsmsigner.KeyConfig, err error) {
+	for _, k := range c.Key {
+		label, cert, _ := strings.Cut(k, "=")
+		keys = append(keys, hsmsigner.KeyConfig{Label: label, Certificate: absolute(cert)})
+	}
+	for _, x := range c.X509 {
+		label, file, ok := strings.Cut(x, "=")
+		i := slices.IndexFunc(keys, func(k hsmsigner.KeyConfig) bool { return k.Label == label })
+		if !ok || i < 0 {
+			return nil, usage("--x509 %q is not LABEL=FILE with the label of a --key", x)
+		}
+		keys[i].X509 = absolute(file)
+	}
+	return keys, nil
 }
 
 // absolute keeps a path of the command line meaning the same file when it is

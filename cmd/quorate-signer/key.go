@@ -13,12 +13,14 @@ import (
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/token"
 	"quorate/internal/pgpsig"
+	"quorate/internal/sigcheck"
+	"quorate/quorum/format"
 )
 
 type keyCmd struct {
 	Create keyCreateCmd `cmd:"" help:"Make a key in the token and its OpenPGP certificate."`
 	List   keyListCmd   `cmd:"" help:"List the keys in the token."`
-	Export keyExportCmd `cmd:"" help:"Write the certificate of a key, checked against the token."`
+	Export keyExportCmd `cmd:"" help:"Write the public half of a key in the form that others need, checked against the token."`
 }
 
 // chooseToken is either a configuration or the flags that say the same.
@@ -51,11 +53,12 @@ type keyCreateCmd struct {
 	chooseToken
 	Label    string        `required:"" help:"Label of the key, as the policy names it."`
 	Type     string        `default:"rsa4096" help:"rsa3072, rsa4096, p256, p384 or ed25519. [${default}]"`
-	UserID   string        `name:"user-id" required:"" placeholder:"\"NAME <MAIL>\"" help:"Whom the certificate names."`
+	UserID   string        `name:"user-id" placeholder:"\"NAME <MAIL>\"" help:"Whom the certificate names."`
 	Created  time.Time     `format:"2006-01-02T15:04:05Z07:00" placeholder:"RFC3339" help:"Creation time; part of the fingerprint. [now]"`
 	Lifetime time.Duration `placeholder:"DURATION" help:"How long the key may sign, such as 17520h. [for ever]"`
 	Cert     string        `placeholder:"FILE" help:"Where the certificate goes; must not exist. [as configured]"`
 	Existing bool          `help:"The key is in the token already; only make its certificate."`
+	Bare     bool          `name:"no-certificate" help:"Make no OpenPGP certificate: for a key that signs bare files or CMS, which must have none."`
 }
 
 func (c *keyCreateCmd) Run(ctx context.Context, s *streams) (err error) {
@@ -63,11 +66,20 @@ func (c *keyCreateCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	if given := c.UserID != "" || c.Cert != "" || c.Existing || c.Lifetime != 0 || !c.Created.IsZero(); c.Bare && given {
+		return usage("--no-certificate excludes --user-id, --created, --lifetime, --cert and --existing")
+	}
+	if !c.Bare && c.UserID == "" {
+		return usage("--user-id is missing: whom the certificate names (hint: --no-certificate makes a key without one)")
+	}
 	tok, keys, err := c.open(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, tok.Close()) }()
+	if c.Bare {
+		return c.bare(tok, s, kt)
+	}
 	path := certificatePath(c.Cert, keys, c.Label)
 	if path == "" {
 		return usage("--cert is missing, and no configuration says where the certificate of %q goes", c.Label)
@@ -90,6 +102,22 @@ func (c *keyCreateCmd) Run(ctx context.Context, s *streams) (err error) {
 	}
 	fmt.Fprintf(s.err, "made key %q (%s); its certificate is %s\n", c.Label, kt, path)
 	_, err = fmt.Fprintln(s.out, cert.Fingerprint())
+	return err
+}
+
+// bare makes a key and nothing that could be read with it. Its name is the SHA-256
+// of its public key, as it stands beside its signatures.
+func (c *keyCreateCmd) bare(tok *token.Token, s *streams, kt token.KeyType) error {
+	k, err := tok.CreateKey(c.Label, kt)
+	if err != nil {
+		return err
+	}
+	fingerprint, err := (&sigcheck.Key{Public: k.Public}).Fingerprint(format.RawSHA256)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "made key %q (%s), without a certificate\n", c.Label, kt)
+	_, err = fmt.Fprintln(s.out, fingerprint)
 	return err
 }
 
@@ -169,40 +197,4 @@ func describe(tok *token.Token, k token.Key, configs []hsmsigner.KeyConfig) list
 		out.Expires = at
 	}
 	return out
-}
-
-type keyExportCmd struct {
-	chooseToken
-	Label string `arg:"" help:"Label of the key."`
-	Cert  string `placeholder:"FILE" help:"The certificate. [as configured]"`
-	Armor bool   `help:"ASCII armour."`
-	Out   string `short:"o" placeholder:"FILE" help:"Where to write; must not exist. [standard output]"`
-}
-
-func (c *keyExportCmd) Run(ctx context.Context, s *streams) (err error) {
-	tok, configs, err := c.open(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, tok.Close()) }()
-	path := certificatePath(c.Cert, configs, c.Label)
-	if path == "" {
-		return usage("no configuration says where the certificate of %q is (hint: give --cert, or add a [[key]])", c.Label)
-	}
-	key, err := hsmsigner.LoadKey(hsmsigner.KeyConfig{Label: c.Label, Certificate: path})
-	if err != nil {
-		return usageError{err}
-	}
-	if err := key.CheckToken(tok); err != nil {
-		return err
-	}
-	data := key.Certificate.Bytes()
-	if c.Armor {
-		data = pgpsig.ArmorCertificate(data)
-	}
-	if c.Out != "" {
-		return hsmsigner.WriteNew(c.Out, data, 0o644)
-	}
-	_, err = s.out.Write(data)
-	return err
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -99,9 +100,17 @@ func (c *selftestCmd) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, tok.Close()) }()
+	// Keys can be tested without a policy, which may not be there yet; but then
+	// nobody knows what they are to sign.
+	p, err := hsmsigner.LoadPolicy(conf.Policy, time.Now())
+	if err != nil {
+		text, _ := splitHint(err.Error())
+		fmt.Fprintf(s.err, "note: each key is tested in one format only, without the policy: %s\n", text)
+	}
 	var keys []testedKey
 	var failed []error
-	for _, r := range hsmsigner.Selftest(ctx, tok, conf.Keys) {
+	err = nil
+	for _, r := range hsmsigner.Selftest(ctx, tok, conf.Keys, p) {
 		k := testedKey{TestResult: r, OK: r.Err == nil, Milliseconds: float64(r.Took.Microseconds()) / 1000}
 		if r.Err != nil {
 			k.Problem, _ = splitHint(r.Err.Error())

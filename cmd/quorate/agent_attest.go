@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -56,7 +58,9 @@ func (c *attestCmd) Run() error {
 	}
 	ctx, stop := interrupted()
 	defer stop()
-	if st.Artifacts, err = hashWithProgress(ctx, c.Files); err != nil {
+	if st.Artifacts, err = hashWithProgress(ctx, c.Files); errors.Is(err, fs.ErrPermission) {
+		return usageError("may you read it?", "%w: %w", builderagent.ErrFiles, err)
+	} else if err != nil {
 		return agentError(err)
 	}
 	if c.Finished.IsZero() {
@@ -165,7 +169,7 @@ func (c *attestCmd) deliver(ctx context.Context, s *builderagent.State, st *stat
 	case state == spool.Sent:
 		return nil
 	case state == spool.Rejected:
-		return &exitError{exitRefused, fmt.Errorf("the coordinator rejected the statement: %s: %s", reason.Code, reason.Message), ""}
+		return &exitError{exitRefused, fmt.Errorf("the coordinator rejected the statement: %s", sayRejected(reason)), ""}
 	}
 	say("the statement is in the spool and will be sent by the next quorate agent run or quorate agent flush")
 	switch {
@@ -177,6 +181,12 @@ func (c *attestCmd) deliver(ctx context.Context, s *builderagent.State, st *stat
 		say("no receipt: %v", deliverErr)
 	}
 	return nil
+}
+
+// sayRejected names the code once; most messages end with it.
+func sayRejected(r *spool.Reason) string {
+	code := string(r.Code)
+	return code + ": " + strings.TrimSuffix(r.Message, " ("+code+")")
 }
 
 // attestResult is what --json prints.

@@ -32,6 +32,7 @@ type coordinatorState struct {
 func coordinatorError(err error) error {
 	var config *coordinator.ConfigError
 	var stream *coordinator.StreamError
+	var disk *coordinator.DiskError
 	switch {
 	case err == nil:
 		return nil
@@ -39,6 +40,8 @@ func coordinatorError(err error) error {
 		return &exitError{exitUsage, err, config.Hint}
 	case errors.As(err, &stream):
 		return &exitError{exitFailure, err, stream.Hint}
+	case errors.As(err, &disk):
+		return &exitError{exitFailure, err, disk.Hint}
 	}
 	return &exitError{code: exitFailure, err: err}
 }
@@ -68,11 +71,14 @@ func (c *coordinatorInitCmd) Run() error {
 	}
 	fmt.Fprintln(os.Stderr, "made", c.State+". Next:")
 	for _, k := range config.Keys {
-		path := k.Certificate
+		path, what := k.Certificate, "certificate of key %s at %s (quorate-signer key export)"
+		if path == "" {
+			path, what = k.PublicKey, "public key of key %s at %s (quorate-signer key export --pem, or --x509 for CMS)"
+		}
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(c.State, path)
 		}
-		fmt.Fprintf(os.Stderr, "  put the certificate of key %s at %s (quorate-signer key export)\n", k.Name, path)
+		fmt.Fprintf(os.Stderr, "  put the "+what+"\n", k.Name, path)
 	}
 	fmt.Fprintf(os.Stderr, "  quorate coordinator enroll --state %s --role builder NAME UKEY   for each builder (quorate agent keygen prints UKEY)\n", c.State)
 	fmt.Fprintf(os.Stderr, "  quorate coordinator enroll --state %s --role signer --key KEY NAME UKEY   for the signer (quorate-signer init prints UKEY)\n", c.State)

@@ -55,16 +55,34 @@ func (c *redriveCmd) Run() error {
 func (c *redriveCmd) ask(data []byte) (*wire.RedriveAnswer, error) {
 	conn, err := bus.Connect(bus.Options{URL: c.NATS, Name: c.Name, SeedFile: c.NKey, CAFile: c.CAFile, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return nil, &exitError{exitFailure, err, "the file bus-url in the coordinator's state directory has the address for --nats"}
+		return nil, redriveConnectError(err)
 	}
 	defer conn.Close()
 	reply, err := conn.Request(context.Background(), bus.SubjectRedrive, data)
 	if err != nil {
-		return nil, &exitError{exitFailure, err, "is a coordinator running on this bus?"}
+		return nil, redriveAskError(err)
 	}
 	answer := new(wire.RedriveAnswer)
 	if err := json.Unmarshal(reply, answer); err != nil {
 		return nil, &exitError{code: exitFailure, err: fmt.Errorf("answer of the coordinator: %w", err)}
 	}
 	return answer, nil
+}
+
+func redriveConnectError(err error) error {
+	switch {
+	case errors.Is(err, bus.ErrUnauthorized):
+		return &exitError{exitFailure, err, "--nkey must be the seed file of an enrolled user"}
+	case errors.Is(err, bus.ErrUnavailable):
+		return &exitError{exitFailure, err, "the file bus-url in the coordinator's state directory has the address for --nats"}
+	}
+	return &exitError{exitUsage, err, "--nkey takes the seed file of a user of the bus"}
+}
+
+func redriveAskError(err error) error {
+	var denied *bus.DeniedError
+	if errors.As(err, &denied) {
+		return &exitError{exitFailure, err, "the user must have the role tooling, and --name must be its name"}
+	}
+	return &exitError{exitFailure, err, "is a coordinator running on this bus?"}
 }

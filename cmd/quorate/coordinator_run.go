@@ -52,7 +52,7 @@ func coordinatorOptions(state string) (o coordinator.Options, err error) {
 type coordinatorRebuildCmd struct{ coordinatorState }
 
 func (coordinatorRebuildCmd) Help() string {
-	return `Reads the whole stream into a new database and then puts it in place of the old one. It refuses a stream that lacks anything the old database has. The coordinator must not be running.`
+	return `Reads the whole stream into a new database and then puts it in place of the old one. It refuses a stream that lacks anything the old database has. A missing database is made, and a damaged one is moved aside to coordinator.db.damaged-TIME. The coordinator must not be running.`
 }
 
 func (c *coordinatorRebuildCmd) Run() error {

@@ -10,8 +10,8 @@ import (
 
 	"quorate/internal/api"
 	"quorate/internal/client"
-	"quorate/internal/pgpsig"
 	"quorate/internal/render"
+	"quorate/internal/sigcheck"
 	"quorate/quorum"
 	"quorate/quorum/policy"
 )
@@ -22,17 +22,18 @@ const evidenceSuffix = ".evidence.json"
 type evidenceCmd struct {
 	serverFlags
 	caseFlags
-	Cert []string `sep:"none" env:"QUORATE_CERT" placeholder:"FILE" help:"Certificate that the signature must be by; may be repeated."`
-	Key  string   `placeholder:"NAME" help:"Evidence for the signature by this key, where a channel signs with several."`
-	Out  string   `placeholder:"DIR" help:"Folder for the evidence; beside the file without it."`
-	File string   `arg:"" help:"File that was signed."`
+	Cert   []string `sep:"none" env:"QUORATE_CERT" placeholder:"FILE" help:"OpenPGP certificate that the signature must be by; may be repeated."`
+	Public []string `name:"public-key" sep:"none" env:"QUORATE_PUBLIC_KEY" placeholder:"FILE" help:"Public key for the other formats: PEM, SSH, or X.509 in PEM; may be repeated."`
+	Key    string   `placeholder:"NAME" help:"Evidence for the signature by this key, where a channel signs with several."`
+	Out    string   `placeholder:"DIR" help:"Folder for the evidence; beside the file without it."`
+	File   string   `arg:"" help:"File that was signed."`
 }
 
 // Help is shown by --help.
 func (evidenceCmd) Help() string {
 	return `FILE.evidence.json has the statements as received, the policy, the request and the signer's answer. Before it
 is written it is checked that all of it is about this file and holds under the enclosed policy, and with --cert
-that the signature is good. Whether the policy is one to trust is for quorate verify, which takes yours.
+or --public-key that the signature is good. Whether the policy is one to trust is for quorate verify, which takes yours.
 
 Exit codes: 0 written; 1 no answer from the coordinator; 2 usage; 3, 4, 5 not signed, as for quorate show;
 6 the evidence does not hold.`
@@ -42,7 +43,7 @@ func (c *evidenceCmd) Run() error {
 	if err := checkOut(c.Out); err != nil {
 		return err
 	}
-	certs, err := loadCertificates(c.Cert)
+	keys, err := loadKeys(c.Cert, c.Public)
 	if err != nil {
 		return err
 	}
@@ -54,29 +55,34 @@ func (c *evidenceCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	data, err := c.fetch(context.Background(), cl, file)
+	data, a, err := c.fetch(context.Background(), cl, file)
 	if err != nil {
 		return err
 	}
-	if err := checkBundle(file, certs, data); err != nil {
+	if err := checkBundle(file, keys, data); err != nil {
 		return err
 	}
 	path := beside(c.File, c.Out, evidenceSuffix)
 	if err := writeFile(path, data); err != nil {
 		return err
 	}
+	if a.State == quorum.Disputed {
+		// The evidence holds and the signature stays; what came after is not in it.
+		say("warning: %s is disputed: somebody differed after the signature, which the evidence does not show; quorate show %s says who",
+			render.Text(c.File), render.Text(c.File))
+	}
 	_, err = fmt.Println(path)
 	return err
 }
 
-func (c *evidenceCmd) fetch(ctx context.Context, cl *client.Client, file *hashedFile) ([]byte, error) {
+func (c *evidenceCmd) fetch(ctx context.Context, cl *client.Client, file *hashedFile) ([]byte, *api.Artifact, error) {
 	known, err := cl.Artifacts(ctx, file.sha256)
 	if err != nil {
-		return nil, serverError(err)
+		return nil, nil, serverError(err)
 	}
 	a, err := c.choose(known.Artifacts, file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	path := a.Evidence
 	if c.Key != "" {
@@ -84,12 +90,12 @@ func (c *evidenceCmd) fetch(ctx context.Context, cl *client.Client, file *hashed
 	}
 	data, err := cl.Raw(ctx, path, quorum.MaxBundle)
 	if client.IsNotFound(err) {
-		return nil, &exitError{exitFailure, err, "quorate show FILE lists the signatures"}
+		return nil, nil, &exitError{exitFailure, err, "quorate show FILE lists the signatures"}
 	}
 	if err != nil {
-		return nil, serverError(err)
+		return nil, nil, serverError(err)
 	}
-	return data, nil
+	return data, a, nil
 }
 
 // choose finds the one artifact that the file is.
@@ -126,8 +132,8 @@ func (c *evidenceCmd) choose(list []api.Artifact, file *hashedFile) (*api.Artifa
 
 // checkBundle refuses evidence that does not hold. Nothing is written that a
 // later quorate verify would find to be about another file.
-func checkBundle(file *hashedFile, certs []*pgpsig.Certificate, data []byte) error {
-	k := &checker{file: file, evidence: data}
+func checkBundle(file *hashedFile, keys []*sigcheck.Key, data []byte) error {
+	k := &checker{file: file, keys: keys, evidence: data}
 	b, err := quorum.ParseBundle(data)
 	if err != nil {
 		return doesNotHold(err)
@@ -135,9 +141,9 @@ func checkBundle(file *hashedFile, certs []*pgpsig.Certificate, data []byte) err
 	if len(b.Answer.Signatures) == 0 {
 		return doesNotHold(errors.New("the answer has no signature"))
 	}
-	if len(certs) == 0 {
-		fmt.Fprintln(os.Stderr, "note: the signature was not checked, because no --cert is given; quorate verify checks it")
-	} else if err := k.useGood(b.Answer, certs); err != nil {
+	if len(keys) == 0 {
+		fmt.Fprintln(os.Stderr, "note: the signature was not checked, because no --cert or --public-key is given; quorate verify checks it")
+	} else if err := k.useGood(b.Answer); err != nil {
 		return doesNotHold(err)
 	}
 	if k.policy, err = policy.Load(b.Policy, k.at()); err != nil {
@@ -156,24 +162,22 @@ func checkBundle(file *hashedFile, certs []*pgpsig.Certificate, data []byte) err
 	return nil
 }
 
-// useGood takes the first signature of the answer that one of the certificates
-// made over the file.
-func (k *checker) useGood(a *quorum.Answer, certs []*pgpsig.Certificate) error {
+// useGood takes the first signature of the answer that one of the keys made over
+// the file.
+func (k *checker) useGood(a *quorum.Answer) error {
 	var last error
 	for _, s := range a.Signatures {
-		for _, c := range certs {
-			sig, err := k.file.verify(c, s.Signature)
-			if err == nil {
-				k.sig, k.signature = s.Signature, sig
-				return nil
-			}
-			last = err
+		sig, err := k.file.verifyAny(k.keys, s.Format, s.Fingerprint, s.Signature)
+		if err == nil {
+			k.sig, k.format, k.signature = s.Signature, s.Format, sig
+			return nil
 		}
+		last = err
 	}
-	return fmt.Errorf("no signature in it is by the certificate over this file: %w", last)
+	return fmt.Errorf("no signature in it is by the certificate or key over this file: %w", last)
 }
 
 func doesNotHold(err error) error {
 	return &exitError{exitVerify, fmt.Errorf("the coordinator's evidence does not hold, nothing is written: %w", err),
-		"is the file the one that was signed, and --cert the right certificate? quorate show FILE"}
+		"is the file the one that was signed, and --cert or --public-key the right one? quorate show FILE"}
 }

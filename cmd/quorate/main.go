@@ -36,6 +36,8 @@ type cli struct {
 	Show        showCmd        `cmd:"" help:"Show the verdict on a target, a file or a digest, and who built what."`
 	List        listCmd        `cmd:"" help:"List targets by state."`
 	Evidence    evidenceCmd    `cmd:"" help:"Write the evidence for a signed file beside it."`
+	Decide      decideCmd      `cmd:"" help:"Decide offline on statements that others made."`
+	Replay      replayCmd      `cmd:"" help:"Say when statements of others would have been agreed."`
 	Verify      verifyCmd      `cmd:"" help:"Check a signature and its evidence offline."`
 	Policy      policyCmd      `cmd:"" help:"Say what a policy file means."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"quorate/internal/pgpsig"
 	"quorate/internal/render"
 	"quorate/quorum/hashstate"
 	"quorate/quorum/statement"
@@ -109,18 +108,6 @@ func (h *hashedFile) changed() error {
 	return nil
 }
 
-// verify checks a detached signature over the file by the certificate.
-func (h *hashedFile) verify(c *pgpsig.Certificate, sig []byte) (*pgpsig.Signature, error) {
-	algorithm, err := pgpsig.HashOf(sig)
-	if err != nil {
-		return nil, err
-	}
-	if algorithm.Size() == len(h.sha256) {
-		return pgpsig.VerifyDetached(c, h.state256, sig)
-	}
-	return pgpsig.VerifyDetached(c, h.state512, sig)
-}
-
 // readInput reads a small file that the caller named.
 func readInput(path string, limit int) ([]byte, error) {
 	f, err := openRegular(path)
@@ -136,26 +123,6 @@ func readInput(path string, limit int) ([]byte, error) {
 		return nil, usageError("is it the right file?", "%s has more than %d bytes", render.Text(path), limit)
 	}
 	return data, nil
-}
-
-const maxCertificate = 1 << 20
-
-// loadCertificates reads the certificates that signatures are checked against.
-func loadCertificates(paths []string) ([]*pgpsig.Certificate, error) {
-	var certs []*pgpsig.Certificate
-	for _, path := range paths {
-		data, err := readInput(path, maxCertificate)
-		if err != nil {
-			return nil, err
-		}
-		c, err := pgpsig.ParseCertificate(data)
-		if err != nil {
-			return nil, usageError("give one public certificate a file: quorate-signer key export",
-				"%s: %w", render.Text(path), err)
-		}
-		certs = append(certs, c)
-	}
-	return certs, nil
 }
 
 // writeFile puts data at path so that whoever looks finds all of it or nothing,

@@ -73,6 +73,7 @@ func TestToolingScripts(t *testing.T) {
 			"resumed":   inWorld(2, scriptResumed),
 			"forge":     scriptForge,
 			"gpgverify": scriptGPG,
+			"sshverify": scriptSSH,
 		},
 	})
 }
@@ -189,5 +190,21 @@ func scriptGPG(ts *testscript.TestScript, neg bool, a []string) {
 	ts.Check(gpg("--import", ts.MkAbs(a[0])))
 	if err := gpg("--verify", ts.MkAbs(a[1]), ts.MkAbs(a[2])); (err != nil) != neg {
 		ts.Fatalf("gpg --verify: %v", err)
+	}
+}
+
+// sshverify PUBLIC SIGNATURE FILE
+func scriptSSH(ts *testscript.TestScript, neg bool, a []string) {
+	allowed := ts.MkAbs("allowed_signers")
+	ts.Check(os.WriteFile(allowed, []byte(`us namespaces="file" `+ts.ReadFile(a[0])), 0o600))
+	file, err := os.Open(ts.MkAbs(a[2]))
+	ts.Check(err)
+	defer file.Close()
+	cmd := exec.Command("ssh-keygen", "-Y", "verify", "-f", allowed, "-I", "us", "-n", "file", "-s", ts.MkAbs(a[1]))
+	cmd.Stdin = file
+	out, err := cmd.CombinedOutput()
+	ts.Logf("%s", out)
+	if (err != nil) != neg {
+		ts.Fatalf("ssh-keygen -Y verify: %v", err)
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,7 +21,12 @@ import (
 
 	"quorate/internal/api"
 	"quorate/internal/pgpsig"
+	"quorate/internal/sigcheck"
+	"quorate/internal/sigformat"
+	"quorate/internal/sigformat/sshsig"
+	"quorate/internal/sigformat/vsa"
 	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/hashstate"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
@@ -92,6 +99,7 @@ func policyText(need, expires string) []byte {
 		{"core", `sign = [ { format = "openpgp", key = "core-2026" } ]`},
 		{"twin", "dissent = \"report\"\nsign = [ { format = \"openpgp\", key = \"core-2026\" }, { format = \"openpgp\", key = \"next-2027\" } ]"},
 		{"slow", "settle = \"10m\"\nsign = [ { format = \"openpgp\", key = \"core-2026\" } ]"},
+		{"many", `sign = [ { format = "openpgp", key = "core-2026" }, { format = "sshsig", key = "core-2026" }, { format = "sshsig", key = "ssh-2026" }, { format = "vsa", key = "ssh-2026" } ]`},
 	} {
 		fmt.Fprintf(&b, "\n[[channel]]\nname = %q\ntargets = [\"pkg:generic/*\"]\nquorum = \"distro\"\n%s\n", c.name, c.rest)
 	}
@@ -115,6 +123,9 @@ func (w *world) writeKeys(dir string) {
 		"cert.asc":           pgpsig.ArmorCertificate(certificate("core-2026").Bytes()),
 		"next.pgp":           certificate("next-2027").Bytes(),
 		"other.asc":          pgpsig.ArmorCertificate(certificate("other").Bytes()),
+		"ssh.pub":            must(sshsig.AuthorizedKey(seeded("ssh-2026").Public(), "ssh-2026")),
+		"ssh.pem":            publicPEM("ssh-2026"),
+		"other.pem":          publicPEM("other"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			panic(err)
@@ -198,12 +209,39 @@ func (w *world) sign(c statement.Case, name string) {
 	w.publish(wc, r, a)
 }
 
+func publicPEM(key string) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(seeded(key).Public()))})
+}
+
 func (w *world) signOutput(approval *quorum.Approval, o policy.Output) quorum.SignedOutput {
+	if o.Format != policy.OpenPGP {
+		return w.signDigests(approval, o)
+	}
 	running := must(approval.State().Resume())
 	cert := certificate(o.Key)
 	notes := []pgpsig.Notation{{Name: "evidence@quorate.invalid", Value: approval.EvidenceDigest().String()}}
 	sig := must(pgpsig.SignDetached(cert, running, crypto.SHA512, worldTime, notes, signWith(seeded(o.Key))))
 	return quorum.SignedOutput{Output: o, Fingerprint: cert.Fingerprint(), Signature: sig, SignedAt: worldTime}
+}
+
+// signDigests makes the formats that need no state.
+func (w *world) signDigests(approval *quorum.Approval, o policy.Output) quorum.SignedOutput {
+	r, v := approval.Request(), approval.Verdict()
+	k := must(sigformat.NewKey(seeded(o.Key).Public(), signWith(seeded(o.Key))))
+	var sig []byte
+	switch o.Format {
+	case format.SSHSIG:
+		sig = must(sshsig.Sign(k, sigcheck.Namespace, r.Digest.SHA512))
+	case format.VSA:
+		s := &vsa.Summary{Signer: "hsm", Time: worldTime, Artifact: r.Artifact, SHA256: r.Digest.SHA256, SHA512: r.Digest.SHA512, Target: r.Target,
+			Channel: r.Channel, PolicyURI: "urn:quorate:policy:7", PolicyDigest: r.Policy.Digest, Agreed: len(v.Groups[0].Members), Operators: 3}
+		for _, e := range r.Evidence {
+			s.Inputs = append(s.Inputs, statement.ID(e.Raw))
+		}
+		sig = must(vsa.Sign(k, s))
+	}
+	fingerprint := must((&sigcheck.Key{Public: k.Public()}).Fingerprint(o.Format))
+	return quorum.SignedOutput{Output: o, Fingerprint: fingerprint, Signature: sig, SignedAt: worldTime}
 }
 
 // publish makes the answer part of the record and serves its bytes.
@@ -212,7 +250,7 @@ func (w *world) publish(wc *worldCase, r *quorum.Request, a *quorum.Answer) {
 	wc.signed[r.Artifact] = quorum.Signature{SHA256: r.Digest.SHA256, SHA512: r.Digest.SHA512, Seq: w.seq, Complete: true}
 	wc.requests[r.Artifact] = []api.Request{{ID: r.ID, Key: "core-2026", Attempts: 1, Asked: worldTime, Answered: worldTime}}
 	for _, s := range a.Signatures {
-		path := fmt.Sprintf("/v1/signatures/%s/%s", r.ID, s.Key)
+		path := fmt.Sprintf("/v1/signatures/%s/%s.%s", r.ID, s.Key, s.Format)
 		w.blobs[path] = s.Signature
 		wc.sigs[r.Artifact] = append(wc.sigs[r.Artifact], api.Signature{Output: s.Output, Fingerprint: s.Fingerprint, SignedAt: s.SignedAt, Request: r.ID, Path: path})
 	}

@@ -13,6 +13,7 @@ import (
 
 type policyCmd struct {
 	Check policyCheckCmd `cmd:"" help:"Say in words what a policy file means, and what may surprise."`
+	Init  policyInitCmd  `cmd:"" help:"Write a first policy from the keys and statements of others."`
 }
 
 type policyCheckCmd struct {
@@ -150,7 +151,7 @@ func (c *channelReport) text(line func(string, ...any)) {
 	line("  may be lost   %s", c.lost())
 	line("  two digests   %s", map[bool]string{
 		false: "can never pass both",
-		true:  "could both pass; then neither is signed (allow_split)"}[c.CanSplit])
+		true:  "could both pass: whichever passes first may be signed; two that pass at once are conflicting (allow_split)"}[c.CanSplit])
 	line("  settle        %s", c.settle())
 	line("  dissent       %s", map[policy.Dissent]string{
 		policy.DissentHold:   "hold: nothing is signed while any operator of the quorum differs",

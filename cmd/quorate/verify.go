@@ -5,18 +5,23 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
-	"quorate/internal/pgpsig"
 	"quorate/internal/render"
+	"quorate/internal/sigcheck"
 	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/policy"
 )
 
 type verifyCmd struct {
 	Policy    string `required:"" placeholder:"FILE" help:"Policy to judge by: yours, not the one that comes with the evidence."`
-	Cert      string `required:"" env:"QUORATE_CERT" placeholder:"FILE" help:"Certificate that the signature must be by."`
-	Signature string `placeholder:"FILE" help:"The signature; FILE.sig or FILE.asc without it."`
+	Cert      string `env:"QUORATE_CERT" placeholder:"FILE" help:"OpenPGP certificate that the signature must be by."`
+	Public    string `name:"public-key" env:"QUORATE_PUBLIC_KEY" placeholder:"FILE" help:"Public key for the other formats: PEM, SSH, or X.509 in PEM."`
+	Signature string `placeholder:"FILE" help:"The signature; without it FILE.sig, FILE.asc, or the first other that the key can have made."`
+	Format    string `placeholder:"NAME" help:"Format of the signature; without it what the name of its file says, else openpgp."`
 	Evidence  string `placeholder:"FILE" help:"The evidence; FILE.evidence.json without it."`
 	JSON      bool   `name:"json" help:"One JSON object."`
 	File      string `arg:"" help:"File that was signed."`
@@ -24,7 +29,7 @@ type verifyCmd struct {
 
 // Help is shown by --help.
 func (verifyCmd) Help() string {
-	return `Works offline and believes nothing in the evidence: statements are verified and the quorum is counted
+	return `One of --cert and --public-key is needed. Works offline and believes nothing in the evidence: statements are verified and the quorum is counted
 again, by your policy, as of the time of the signature.
 
 Exit codes: 0 everything holds; 2 usage, or an input that cannot be read; 6 a check failed.`
@@ -45,15 +50,19 @@ func (c *verifyCmd) Run() error {
 
 // load reads the inputs. What is in them is judged later.
 func (c *verifyCmd) load() (*checker, error) {
-	sigPath, err := c.signaturePath()
+	keys, err := needKeys(some(c.Cert), some(c.Public))
+	if err != nil {
+		return nil, err
+	}
+	sigPath, err := c.signaturePath(keys)
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.formatOf(sigPath)
 	if err != nil {
 		return nil, err
 	}
 	sig, err := readInput(sigPath, maxSignature)
-	if err != nil {
-		return nil, err
-	}
-	certs, err := loadCertificates([]string{c.Cert})
 	if err != nil {
 		return nil, err
 	}
@@ -65,21 +74,71 @@ func (c *verifyCmd) load() (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &checker{file: file, cert: certs[0], sig: sig, evidence: evidence}, nil
+	return &checker{file: file, keys: keys, format: f, sig: sig, evidence: evidence}, nil
 }
 
-func (c *verifyCmd) signaturePath() (string, error) {
+func some(path string) []string {
+	if path == "" {
+		return nil
+	}
+	return []string{path}
+}
+
+// signaturePath looks for the signatures that the keys can have made, in the order
+// of the table of formats.
+func (c *verifyCmd) signaturePath(keys []*sigcheck.Key) (string, error) {
 	if c.Signature != "" {
 		return c.Signature, nil
 	}
-	for _, suffix := range []string{".sig", ".asc"} {
+	var missing []string
+	for _, suffix := range suffixes(keys, policy.Format(c.Format)) {
 		if _, err := os.Stat(c.File + suffix); err == nil {
 			return c.File + suffix, nil
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return "", unreadable(c.File+suffix, err)
 		}
+		missing = append(missing, render.Text(c.File+suffix))
 	}
-	return "", usageError("quorate wait fetches it; --signature names it", "there is neither %s.sig nor %s.asc", render.Text(c.File), render.Text(c.File))
+	if len(missing) == 0 {
+		return "", usageError("quorate verify --help", "the key makes no signatures of format %q", c.Format)
+	}
+	return "", usageError("quorate wait fetches it; --signature names it", "there is neither %s", strings.Join(missing, " nor "))
+}
+
+// suffixes are those of the formats that one of the keys can have made, or of the
+// one format if it is not empty.
+func suffixes(keys []*sigcheck.Key, only policy.Format) (list []string) {
+	for _, f := range format.All() {
+		able := slices.ContainsFunc(keys, func(k *sigcheck.Key) bool { return k.Supports(f.Name) == nil })
+		if !able || only != "" && only != f.Name || f.Name == format.Cleartext {
+			continue
+		}
+		if list = append(list, f.Suffix); f.Name == policy.OpenPGP {
+			list = append(list, ".asc")
+			if only == "" {
+				return list // a certificate is for OpenPGP, unless something else is said
+			}
+		}
+	}
+	return list
+}
+
+// formatOf tells the format from the name of the signature's file, whose longest
+// suffix counts: .sha256.sig is not .sig.
+func (c *verifyCmd) formatOf(path string) (policy.Format, error) {
+	if c.Format != "" {
+		if _, err := format.Lookup(policy.Format(c.Format)); err != nil {
+			return "", usageError("quorate verify --help", "--format: %w", err)
+		}
+		return policy.Format(c.Format), nil
+	}
+	best := format.Format{Name: policy.OpenPGP}
+	for _, f := range format.All() {
+		if f.Name != format.Cleartext && strings.HasSuffix(path, f.Suffix) && len(f.Suffix) > len(best.Suffix) {
+			best = f
+		}
+	}
+	return best.Name, nil
 }
 
 func readEvidence(file, path string) ([]byte, error) {
@@ -125,7 +184,7 @@ func (c *verifyCmd) report(k *checker) error {
 	if c.JSON {
 		r := verifyResult{File: c.File, OK: failed == 0, Checks: k.checks}
 		if k.signature != nil {
-			r.Fingerprint, r.SignedAt = k.signature.Fingerprint, k.signature.Created
+			r.Fingerprint, r.SignedAt = k.signature.Fingerprint, k.signature.Time
 		}
 		if err := printJSON(os.Stdout, r); err != nil {
 			return err
@@ -145,14 +204,15 @@ func (c *verifyCmd) report(k *checker) error {
 // checker collects the outcome of checks on one file.
 type checker struct {
 	file     *hashedFile
-	cert     *pgpsig.Certificate // nil: the signature is not checked
-	sig      []byte              // FILE.sig; nil: none is given
+	keys     []*sigcheck.Key // empty: the signature is not checked
+	format   policy.Format   // of sig
+	sig      []byte          // FILE.sig; nil: none is given
 	evidence []byte
 
 	policy    *policy.Policy // nil when it was expired at the time of the signature
 	policyErr error
 
-	signature *pgpsig.Signature // of sig, once it verified
+	signature *sigcheck.Result // of sig, once it verified
 	bundle    *quorum.Bundle
 	checks    []check
 }
@@ -201,9 +261,10 @@ func (k *checker) failures() (n int) {
 
 // at is the time as of which everything is judged: the signature's. Without a
 // good signature it is what the answer claims; the outcome is FAIL then anyway.
+// So it is for formats without a time, and the outcome says so.
 func (k *checker) at() time.Time {
-	if k.signature != nil {
-		return k.signature.Created
+	if k.signature != nil && !k.signature.Time.IsZero() {
+		return k.signature.Time
 	}
 	if b, err := quorum.ParseBundle(k.evidence); err == nil && len(b.Answer.Signatures) > 0 {
 		return b.Answer.Signatures[0].SignedAt

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -9,7 +10,10 @@ import (
 
 	"quorate/internal/pgpsig"
 	"quorate/internal/render"
+	"quorate/internal/sigcheck"
+	"quorate/internal/sigformat/vsa"
 	"quorate/quorum"
+	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
 
@@ -19,13 +23,42 @@ const notationEvidence = "evidence@quorate.invalid"
 
 func (k *checker) checkSignature() {
 	k.add(passed, "file", "%s, sha256 %s", plural(int(k.file.size), "byte"), k.file.sha256)
-	sig, err := k.file.verify(k.cert, k.sig)
+	sig, by, err := k.verifySignature()
 	if err != nil {
-		k.add(fails, "signature", "is not by %s over this file: %v", k.cert.Fingerprint(), err)
+		k.add(fails, "signature", "is not by %s over this file: %v", by, err)
 		return
 	}
 	k.signature = sig
-	k.add(passed, "signature", "over this file by %s (%s) at %s", sig.Fingerprint, userIDs(k.cert), stamp(sig.Created))
+	at := "at " + stamp(sig.Time)
+	if sig.Time.IsZero() {
+		at = "at a time that this format does not say"
+	}
+	k.add(passed, "signature", "over this file by %s %s", by, at)
+	if sig.Time.IsZero() {
+		k.add(note, "time", "%s says when in nothing that is signed; judged as of %s, as the answer has it", k.format, stamp(k.at()))
+	}
+}
+
+// verifySignature takes the first key that made the signature, and names it; or
+// the last that can have.
+func (k *checker) verifySignature() (sig *sigcheck.Result, by string, err error) {
+	by = "any of the keys given"
+	for _, key := range k.keys {
+		if unable := key.Supports(k.format); unable != nil {
+			err = cmp.Or(err, unable)
+			continue
+		}
+		by, _ = key.Fingerprint(k.format)
+		if k.format == policy.OpenPGP {
+			by += " (" + userIDs(key.OpenPGP) + ")"
+		} else {
+			by += " (" + string(k.format) + ")"
+		}
+		if sig, err = k.file.verify(key, k.format, k.sig); err == nil {
+			break
+		}
+	}
+	return sig, by, err
 }
 
 func userIDs(c *pgpsig.Certificate) string {
@@ -59,7 +92,7 @@ func (k *checker) checkEvidence() {
 func (k *checker) checkRequest(r *quorum.Request) {
 	k.test("request", r.ID == r.ComputeID(), "id "+r.ID.String()+" is the hash of what was asked",
 		"id "+r.ID.String()+" is not the hash of what was asked")
-	k.test("digest", r.Digest == quorum.Digests{SHA256: k.file.sha256, SHA512: k.file.sha512},
+	k.test("digest", r.Digest.Agree(quorum.Digests{SHA256: k.file.sha256, SHA512: k.file.sha512}),
 		"the request is for this file", "the request is for another file, sha256 "+r.Digest.SHA256.String())
 	if r.Artifact != k.file.name {
 		k.add(note, "name", "builders call the file %s", render.Text(r.Artifact))
@@ -158,25 +191,51 @@ func (k *checker) checkAnswer(b *quorum.Bundle) {
 	}
 	k.test("same", k.inAnswer(a), "the signature is the one in the evidence", "the signature is not the one in the evidence")
 	if k.signature != nil {
-		k.test("notation", k.notes(digest), "the signature names this evidence", "the signature does not name this evidence in "+notationEvidence)
+		k.checkReason(r, digest)
 	}
 }
 
-func (k *checker) inAnswer(a *quorum.Answer) bool {
-	mine, err := pgpsig.Dearmor(k.sig)
-	if err != nil {
-		return false
+// checkReason ties the signature to this evidence, as far as its format can say
+// why it was made.
+func (k *checker) checkReason(r *quorum.Request, digest statement.SHA256) {
+	switch {
+	case k.signature.OpenPGP != nil:
+		k.test("notation", k.notes(digest), "the signature names this evidence", "the signature does not name this evidence in "+notationEvidence)
+	case k.signature.Summary != nil:
+		k.test("summary", summarises(k.signature.Summary, r), "the summary names this request, its policy and this evidence",
+			"the summary is about something else than this request, its policy and this evidence")
+	default:
+		k.add(note, "reason", "%s does not say why it was made: that it belongs to this evidence is the answer's word", k.format)
 	}
+}
+
+func summarises(s *vsa.Summary, r *quorum.Request) bool {
+	var evidence []statement.SHA256
+	for _, e := range r.Evidence {
+		evidence = append(evidence, statement.ID(e.Raw))
+	}
+	return s.Channel == r.Channel && s.Target == r.Target && s.Artifact == r.Artifact && s.PolicyDigest == r.Policy.Digest &&
+		slices.Equal(s.Inputs, evidence)
+}
+
+func (k *checker) inAnswer(a *quorum.Answer) bool {
 	return slices.ContainsFunc(a.Signatures, func(s quorum.SignedOutput) bool {
-		theirs, err := pgpsig.Dearmor(s.Signature)
-		return err == nil && bytes.Equal(mine, theirs)
+		return s.Format == k.format && bytes.Equal(plain(k.format, k.sig), plain(k.format, s.Signature))
 	})
+}
+
+// plain takes the armour off an OpenPGP signature, so that both forms are one.
+func plain(f policy.Format, sig []byte) []byte {
+	if binary, err := pgpsig.Dearmor(sig); f == policy.OpenPGP && err == nil {
+		return binary
+	}
+	return sig
 }
 
 // notes reports whether the signature names the evidence, and no other.
 func (k *checker) notes(digest statement.SHA256) bool {
 	found := 0
-	for _, n := range k.signature.Notations {
+	for _, n := range k.signature.OpenPGP.Notations {
 		if n.Name == notationEvidence {
 			if found++; n.Value != digest.String() {
 				return false

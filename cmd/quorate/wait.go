@@ -10,30 +10,33 @@ import (
 	"golang.org/x/term"
 
 	"quorate/internal/client"
-	"quorate/internal/pgpsig"
 	"quorate/internal/render"
+	"quorate/internal/sigcheck"
 )
 
 type waitCmd struct {
 	serverFlags
 	caseFlags
 	Timeout time.Duration `default:"30m" placeholder:"TIME" help:"How long to wait, such as 90s or 2h; 0 looks once (default ${default})."`
-	Cert    []string      `required:"" sep:"none" env:"QUORATE_CERT" placeholder:"FILE" help:"Certificate that signatures must be by; may be repeated."`
+	Cert    []string      `sep:"none" env:"QUORATE_CERT" placeholder:"FILE" help:"OpenPGP certificate that signatures must be by; may be repeated."`
+	Public  []string      `name:"public-key" sep:"none" env:"QUORATE_PUBLIC_KEY" placeholder:"FILE" help:"Public key for the other formats: PEM, SSH, or X.509 in PEM; may be repeated."`
 	Key     string        `placeholder:"NAME" help:"Only the signature by this key of the policy."`
 	Out     string        `placeholder:"DIR" help:"Folder for the signatures; beside the files without it."`
-	Armor   bool          `help:"Write FILE.asc instead of FILE.sig."`
+	Armor   bool          `help:"Write OpenPGP armoured, to FILE.asc instead of FILE.sig."`
 	JSON    bool          `name:"json" help:"One JSON object a file and line on standard output."`
 	Files   []string      `arg:"" name:"file" help:"Files to wait for."`
 }
 
 // Help is shown by --help.
 func (waitCmd) Help() string {
-	return `Each signature is checked with the certificate over the file's own bytes before FILE.sig is written.
-Where a channel signs with several keys, the first is FILE.sig and the others are FILE.KEY.sig.
+	return `Each signature is checked with the certificate or public key over the file's own bytes before it is written:
+OpenPGP to FILE.sig, the other formats to FILE.sshsig, FILE.p7s, FILE.sha256.p7s, FILE.plain.p7s, FILE.sha256.sig,
+FILE.sha512.sig and FILE.vsa.json. Where a channel signs one format with several keys, the first is FILE.sig and
+the others are FILE.KEY.sig. One of --cert and --public-key is needed.
 Standard output has the paths written, or with --json one object for each file.
 
 Exit codes: 0 all signed; 1 no answer from the coordinator; 2 usage; 3 the builders disagree, or agreed on
-other bytes than the file's; 4 time ran out; 5 held or refused; 6 a signature is not by the certificate.
+other bytes than the file's; 4 time ran out; 5 held or refused; 6 a signature is not by the certificate or key.
 With several files the weightiest counts: 6, 3, 5, 1, 4.`
 }
 
@@ -68,11 +71,11 @@ func (c *waitCmd) prepare() (*waiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	certs, err := loadCertificates(c.Cert)
+	keys, err := needKeys(c.Cert, c.Public)
 	if err != nil {
 		return nil, err
 	}
-	w := &waiter{cmd: c, client: cl, certs: certs, talk: term.IsTerminal(int(os.Stderr.Fd()))}
+	w := &waiter{cmd: c, client: cl, keys: keys, talk: term.IsTerminal(int(os.Stderr.Fd()))}
 	return w, w.hashFiles()
 }
 
@@ -85,7 +88,7 @@ func (c *waitCmd) prepare() (*waiter, error) {
 type waiter struct {
 	cmd    *waitCmd
 	client *client.Client
-	certs  []*pgpsig.Certificate
+	keys   []*sigcheck.Key
 	files  []*waitFile
 	talk   bool // say what changes meanwhile
 
@@ -177,7 +180,7 @@ func (w *waiter) hint(code int) string {
 	case code == exitFailure:
 		return "is the coordinator running at " + w.client.Server() + "? --server or QUORATE_SERVER names another"
 	case code == exitVerify:
-		return "do not use the file; is --cert the certificate of the key that signs this channel?"
+		return "do not use the file; is --cert or --public-key of the key that signs this channel?"
 	case code == exitWaiting:
 		return "quorate show FILE says what is missing; --timeout waits longer"
 	case code == exitUsage:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,17 +11,16 @@ import (
 	"quorate/internal/client"
 	"quorate/internal/pgpsig"
 	"quorate/internal/render"
+	"quorate/internal/sigcheck"
+	"quorate/quorum/format"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
 
-// maxSignature bounds a signature, in bytes.
-const maxSignature = 128 << 10
-
 // checked is a signature that verified over the file.
 type checked struct {
-	named api.Signature     // what the server says of it
-	sig   *pgpsig.Signature // what was found
+	named api.Signature    // what the server says of it
+	sig   *sigcheck.Result // what was found
 	raw   []byte
 }
 
@@ -38,15 +38,15 @@ func (w *waiter) release(ctx context.Context, f *waitFile, found finding) (findi
 		if err != nil {
 			return found.failed(exitFailure, "cannot fetch the signature: "+err.Error()), nil
 		}
-		sig, err := w.check(f, raw, s.Fingerprint)
+		sig, err := w.check(f, found.artifact, s, raw)
 		switch {
 		case err == nil:
 			good = append(good, checked{s, sig, raw})
-		case w.claims(s.Fingerprint):
-			return found.failed(exitVerify, fmt.Sprintf("the signature with key %s does not verify: %v", render.Text(s.Key), err)), nil
+		case errors.Is(err, errNoKey):
+			problems = append(problems, fmt.Sprintf("the signature with key %s is by %s, for which there is no %s",
+				render.Text(s.Key), render.Text(s.Fingerprint), flagFor(s.Format)))
 		default:
-			problems = append(problems, fmt.Sprintf("the signature with key %s is by %s, for which there is no --cert",
-				render.Text(s.Key), render.Text(s.Fingerprint)))
+			return found.failed(exitVerify, fmt.Sprintf("the signature with key %s does not verify: %v", render.Text(s.Key), err)), nil
 		}
 	}
 	switch {
@@ -65,10 +65,11 @@ func (f finding) failed(code int, message string) finding {
 	return f
 }
 
-// wanted are the signatures to fetch, in the order in which the channel lists them.
+// wanted are the signatures to fetch, of formats that are known here, in the order
+// in which the channel lists them.
 func (w *waiter) wanted(a *api.Artifact) (out []api.Signature) {
 	for _, s := range a.Signatures {
-		if s.Format == policy.OpenPGP && (w.cmd.Key == "" || w.cmd.Key == s.Key) {
+		if _, err := format.Lookup(s.Format); err == nil && (w.cmd.Key == "" || w.cmd.Key == s.Key) {
 			out = append(out, s)
 		}
 	}
@@ -83,24 +84,17 @@ func keysOf(a *api.Artifact) string {
 	return strings.Join(keys, ", ")
 }
 
-// check verifies by whichever certificate fits. What the server says about the
-// key only chooses which of the errors is shown.
-func (w *waiter) check(f *waitFile, raw []byte, fingerprint string) (*pgpsig.Signature, error) {
-	var shown error
-	for _, c := range w.certs {
-		sig, err := f.verify(c, raw)
-		if err == nil {
-			return sig, nil
-		}
-		if shown == nil || c.Fingerprint() == fingerprint {
-			shown = err
-		}
+// check verifies one signature. A summary must also be about what the file was
+// asked for as.
+func (w *waiter) check(f *waitFile, a *api.Artifact, s api.Signature, raw []byte) (*sigcheck.Result, error) {
+	r, err := f.verifyAny(w.keys, s.Format, s.Fingerprint, raw)
+	if err != nil {
+		return nil, err
 	}
-	return nil, shown
-}
-
-func (w *waiter) claims(fingerprint string) bool {
-	return slices.ContainsFunc(w.certs, func(c *pgpsig.Certificate) bool { return c.Fingerprint() == fingerprint })
+	if v := r.Summary; v != nil && (v.Artifact != a.Artifact || v.Target != a.Target || v.Channel != a.Channel) {
+		return nil, fmt.Errorf("the verification summary is about %s of %s in channel %s", render.Text(v.Artifact), render.Text(v.Target), render.Text(v.Channel))
+	}
+	return r, nil
 }
 
 func (w *waiter) write(f *waitFile, found finding, good []checked, problems []string) finding {
@@ -109,43 +103,55 @@ func (w *waiter) write(f *waitFile, found finding, good []checked, problems []st
 	}
 	found.code = exitOK
 	var said []string
-	for i, s := range good {
-		path, err := w.outputPath(f, i, s.named.Key)
+	for _, s := range good {
+		path, err := w.outputPath(f, found.written, s.named.Output)
 		if err == nil {
-			err = writeFile(path, w.encode(s.raw))
+			err = writeFile(path, w.encode(s))
 		}
 		if err != nil {
 			return found.failed(exitFailure, err.Error())
 		}
-		found.written = append(found.written, written{s.named.Output, path, s.sig.Fingerprint, s.sig.Created})
+		found.written = append(found.written, written{s.named.Output, path, s.sig.Fingerprint, s.sig.Time})
 		said = append(said, fmt.Sprintf("by %s, in %s", s.sig.Fingerprint, render.Text(path)))
 	}
 	found.message = "signed " + strings.Join(append(said, problems...), "; ")
 	return found
 }
 
-// outputPath is FILE.sig for the first signature and FILE.KEY.sig for others.
-// The key's name comes from the server, and a path is made of it.
-func (w *waiter) outputPath(f *waitFile, i int, key string) (string, error) {
-	suffix := ".sig"
-	if w.cmd.Armor {
+// outputPath is the file's name with the suffix of the format, such as FILE.sig, for
+// the first signature in a format, and FILE.KEY.sig for others. The key's name
+// comes from the server, and a path is made of it.
+func (w *waiter) outputPath(f *waitFile, before []written, o policy.Output) (string, error) {
+	row, err := format.Lookup(o.Format)
+	if err != nil {
+		return "", err
+	}
+	suffix := row.Suffix
+	if o.Format == policy.OpenPGP && w.cmd.Armor {
 		suffix = ".asc"
 	}
-	if i > 0 {
-		if !statement.ValidName(key) {
-			return "", fmt.Errorf("the coordinator names a key %s, which is not a name", render.Text(key))
+	if slices.ContainsFunc(before, func(s written) bool { return s.Format == o.Format }) {
+		if !statement.ValidName(o.Key) {
+			return "", fmt.Errorf("the coordinator names a key %s, which is not a name", render.Text(o.Key))
 		}
-		suffix = "." + key + suffix
+		suffix = "." + o.Key + suffix
 	}
-	return beside(f.path, w.cmd.Out, suffix), nil
+	path := beside(f.path, w.cmd.Out, suffix)
+	if slices.ContainsFunc(before, func(s written) bool { return s.Path == path }) {
+		return "", fmt.Errorf("two signatures would be %s; choose one with --key", render.Text(path))
+	}
+	return path, nil
 }
 
 // encode gives the form that was asked for. The signature verified, so it can be
 // read.
-func (w *waiter) encode(raw []byte) []byte {
-	binary, err := pgpsig.Dearmor(raw)
+func (w *waiter) encode(s checked) []byte {
+	if s.named.Format != policy.OpenPGP {
+		return s.raw
+	}
+	binary, err := pgpsig.Dearmor(s.raw)
 	if err != nil {
-		return raw
+		return s.raw
 	}
 	if w.cmd.Armor {
 		return pgpsig.Armor(binary)

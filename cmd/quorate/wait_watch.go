@@ -120,7 +120,7 @@ type written struct {
 	policy.Output
 	Path        string    `json:"path"`
 	Fingerprint string    `json:"fingerprint"`
-	Created     time.Time `json:"created"` // the signature's own time
+	Created     time.Time `json:"created,omitzero"` // the signature's own time; some formats have none
 }
 
 // report says the end of a file: for people, and as data.

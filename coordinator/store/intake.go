@@ -114,10 +114,11 @@ func (tx *Tx) AddSignature(s *Signature) error {
 		s.Case[:], s.Artifact, string(s.Format), s.Key, s.Digests.SHA256[:], s.Digests.SHA512[:], s.Fingerprint, nanos(s.SignedAt), s.RequestID[:], s.Seq, s.Signature)
 }
 
-// SignedDigests returns what is signed for an artifact, or [ErrNotFound].
+// SignedDigests returns what is signed for an artifact, or [ErrNotFound]. Of
+// signatures that were made without a SHA-512 and with one, it is the latter.
 func (tx *Tx) SignedDigests(id CaseID, artifact string) (d quorum.Digests, err error) {
 	var sha256, sha512 []byte
-	err = one(tx, []any{&sha256, &sha512}, "SELECT sha256, sha512 FROM signature WHERE case_id = ? AND artifact = ? LIMIT 1", id[:], artifact)
+	err = one(tx, []any{&sha256, &sha512}, "SELECT sha256, sha512 FROM signature WHERE case_id = ? AND artifact = ? ORDER BY sha512 DESC LIMIT 1", id[:], artifact)
 	copy(d.SHA256[:], sha256)
 	copy(d.SHA512[:], sha512)
 	return d, err

@@ -27,7 +27,8 @@ type Ledger struct {
 	db *sqlite.DB
 }
 
-// Commitment binds the name of an artifact to its digest.
+// Commitment binds the name of an artifact to its digest. A SHA-512 of zeros says
+// that none was agreed on, because nothing that is signed needs it.
 type Commitment struct {
 	Channel, Target, Artifact string
 	Stage                     string
@@ -98,13 +99,39 @@ func (l *Ledger) Commit(ctx context.Context, c Commitment) error {
 		if err := row.Scan(digest(have.SHA256[:]), digest(have.SHA512[:]), &have.Stage, digest(have.Request[:]), clock{&have.At}); err != nil {
 			return err
 		}
-		if have.SHA256 != c.SHA256 || have.SHA512 != c.SHA512 {
-			return &OtherDigestError{have}
-		}
-		return nil
+		return have.admit(ctx, tx, c)
 	})
 	if err != nil {
 		return fmt.Errorf("commit digest: %w", err)
+	}
+	return nil
+}
+
+// admit compares what is asked for with the commitment that stands. Where that
+// has no SHA-512, the first one that comes is bound beside it.
+func (have Commitment) admit(ctx context.Context, tx *sql.Tx, c Commitment) error {
+	none := statement.SHA512{}
+	switch {
+	case have.SHA256 != c.SHA256:
+		return &OtherDigestError{have}
+	case have.SHA512 == c.SHA512 || c.SHA512 == none:
+		return nil
+	case have.SHA512 != none:
+		return &OtherDigestError{have}
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO commitment_sha512 (channel, target, artifact, sha512, request, at)
+		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (channel, target, artifact) DO NOTHING`,
+		c.Channel, c.Target, c.Artifact, c.SHA512[:], c.Request[:], stamp(c.At))
+	if err != nil {
+		return err
+	}
+	row := tx.QueryRowContext(ctx, `SELECT sha512 FROM commitment_sha512 WHERE channel = ? AND target = ? AND artifact = ?`,
+		c.Channel, c.Target, c.Artifact)
+	if err := row.Scan(digest(have.SHA512[:])); err != nil {
+		return err
+	}
+	if have.SHA512 != c.SHA512 {
+		return &OtherDigestError{have}
 	}
 	return nil
 }
@@ -127,9 +154,15 @@ func (l *Ledger) Store(ctx context.Context, r Record) (stored []byte, err error)
 	return stored, nil
 }
 
+// insert writes the row under the SHA-512 of the commitment, which may be none
+// where the answer has one or the other way round; the body has what was answered.
 func (r *Record) insert(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO answer (request, channel, target, stage, artifact, sha256, sha512,
-		policy_version, policy_digest, evidence, body, body_digest, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		policy_version, policy_digest, evidence, body, body_digest, at)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT c.sha512 FROM commitment c
+			LEFT JOIN commitment_sha512 l USING (channel, target, artifact)
+			WHERE c.channel = ?2 AND c.target = ?3 AND c.artifact = ?5
+			AND (?7 = zeroblob(64) OR ?7 = c.sha512 OR ?7 = l.sha512)), ?8, ?9, ?10, ?11, ?12, ?13)`,
 		r.Request[:], r.Channel, r.Target, r.Stage, r.Artifact, r.SHA256[:], r.SHA512[:],
 		int64(r.PolicyVersion), r.PolicyDigest[:], r.Evidence[:], r.Answer, sum(r.Answer), stamp(r.At))
 	if err != nil {

@@ -78,7 +78,7 @@ func TestCommit(t *testing.T) {
 	stage.Stage = ""
 	wantOther(l, stage)
 	half := first
-	half.SHA512[0] ^= 1
+	half.SHA512[0] ^= 2
 	wantOther(l, half)
 	check(t, l.Commit(t.Context(), commitment("hello2", 2)))
 
@@ -303,5 +303,43 @@ func TestDamagedAnswer(t *testing.T) {
 	check(t, err)
 	if data, found, err := l.Answer(t.Context(), statement.SHA256{5}); err == nil || found {
 		t.Errorf("got %q", data)
+	}
+}
+
+// TestSHA512ComesLater: formats that need no SHA-512 commit without one; the first
+// that does binds it, and from then on there is no other.
+func TestSHA512ComesLater(t *testing.T) {
+	l := open(t, newPath(t))
+	bare := commitment("hello", 1)
+	bare.SHA512 = statement.SHA512{}
+	check(t, l.Commit(t.Context(), bare))
+	full := commitment("hello", 1)
+	early := record(full, 6, "early")
+	if _, err := l.Store(t.Context(), early); err == nil {
+		t.Error("an answer was stored about a SHA-512 that nobody committed")
+	}
+	check(t, l.Commit(t.Context(), full))
+	check(t, l.Commit(t.Context(), bare))
+	other := full
+	other.SHA512[0] ^= 2
+	var wrong *ledger.OtherDigestError
+	if err := l.Commit(t.Context(), other); !errors.As(err, &wrong) || wrong.SHA512 != full.SHA512 {
+		t.Errorf("got %v", err)
+	}
+	for i, c := range []ledger.Commitment{bare, full} {
+		if _, err := l.Store(t.Context(), record(c, byte(i+1), "x")); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := l.Store(t.Context(), record(other, 7, "x")); err == nil {
+		t.Error("an answer was stored about another SHA-512")
+	}
+	// The other way round: a commitment with both is good for who needs one.
+	check(t, l.Commit(t.Context(), commitment("second", 2)))
+	half := commitment("second", 2)
+	half.SHA512 = statement.SHA512{}
+	check(t, l.Commit(t.Context(), half))
+	if _, err := l.Store(t.Context(), record(half, 9, "x")); err != nil {
+		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,7 +59,9 @@ type Conn struct {
 	name    string
 	timeout time.Duration
 	log     *slog.Logger
+	server  string      // where it connects to, for the log
 	closing atomic.Bool // set by Close
+	away    seldom      // limits how often an unreachable server is mentioned
 
 	mu sync.Mutex
 	// waiting and inboxDenied are owned by mu. waiting holds, per subject, the
@@ -98,6 +101,9 @@ func Connect(o Options) (*Conn, error) {
 		c.nc.Close()
 		return nil, fmt.Errorf("connect to bus: %w", err)
 	}
+	if o.Retry && !c.nc.IsConnected() {
+		c.onUnreachable(c.nc.LastError())
+	}
 	return c, nil
 }
 
@@ -111,7 +117,7 @@ func (c *Conn) clients() (err error) {
 }
 
 func newConn(o Options) *Conn {
-	c := &Conn{name: o.Name, timeout: o.Timeout, log: o.Logger, waiting: map[string]map[*call]struct{}{}}
+	c := &Conn{name: o.Name, timeout: o.Timeout, log: o.Logger, server: o.server(), waiting: map[string]map[*call]struct{}{}}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
 	}
@@ -119,6 +125,18 @@ func newConn(o Options) *Conn {
 		c.log = slog.Default()
 	}
 	return c
+}
+
+// server is the address as logs may show it: a URL can have a password in it.
+func (o Options) server() string {
+	if o.InProcess != nil {
+		return "in-process"
+	}
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return "(not a URL)"
+	}
+	return u.Redacted()
 }
 
 func (o Options) transport() []nats.Option {
@@ -142,11 +160,12 @@ func (c *Conn) handlers() []nats.Option {
 	return []nats.Option{
 		nats.ErrorHandler(c.onError),
 		nats.ConnectHandler(func(nc *nats.Conn) {
-			c.log.Info("bus connected", "server", nc.ConnectedUrlRedacted())
+			c.log.Info("bus connected", "server", c.connectedTo(nc))
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			c.log.Info("bus reconnected", "server", nc.ConnectedUrlRedacted())
+			c.log.Info("bus reconnected", "server", c.connectedTo(nc))
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.onUnreachable(err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			c.onDisconnect()
 			if err != nil {
@@ -161,6 +180,46 @@ func (c *Conn) handlers() []nats.Option {
 			}
 		}),
 	}
+}
+
+// connectedTo is the server at the other end, which may be another one of a
+// cluster than was configured. In this process the client makes up an address.
+func (c *Conn) connectedTo(nc *nats.Conn) string {
+	if nc.Opts.InProcessServer != nil {
+		return c.server
+	}
+	return nc.ConnectedUrlRedacted()
+}
+
+// awayPause is how long an unreachable server is not mentioned again.
+const awayPause = time.Minute
+
+// onUnreachable says that an attempt to connect failed: a daemon that waits for
+// its bus without a word looks like one that works.
+func (c *Conn) onUnreachable(err error) {
+	if c.closing.Load() || !c.away.pass(time.Now(), awayPause) {
+		return
+	}
+	if err == nil {
+		err = nats.ErrNoServers // all that the client says of a refused connection
+	}
+	c.log.Warn("bus unreachable, trying again", "server", c.server, "error", err)
+}
+
+// seldom lets something pass once in a while.
+type seldom struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (s *seldom) pass(now time.Time, pause time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.last.IsZero() && now.Sub(s.last) < pause {
+		return false
+	}
+	s.last = now
+	return true
 }
 
 func connectError(err error, o Options, public string) error {

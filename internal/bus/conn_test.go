@@ -165,6 +165,42 @@ func TestRetryUntilEnrolled(t *testing.T) {
 	check(t, publish(t, carol, "quorate.statements.core.carol", "x"))
 }
 
+// A daemon says at once that it has no bus, and where it looks for one.
+func TestUnreachableIsLogged(t *testing.T) {
+	b := newBroker(t)
+	o := b.options("alice")
+	o.Retry = true
+	b.Shutdown()
+	var log syncBuffer
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	alice := must(bus.Connect(o))(t)
+	defer alice.Close()
+	if n := strings.Count(log.String(), "bus unreachable"); n != 1 || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "server="+o.URL) {
+		t.Errorf("%d warnings in %s", n, log.String())
+	}
+}
+
+// lines passes on what is logged.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+// In the server's own process the client has no address, only one it makes up.
+func TestInProcessHasNoAddress(t *testing.T) {
+	b := newBroker(t)
+	log := make(lines, 100)
+	o := b.options("coord")
+	o.URL, o.InProcess, o.Logger = "", b.InProcess(), slog.New(slog.NewTextHandler(log, nil))
+	c := must(bus.Connect(o))(t)
+	defer c.Close()
+	if line := <-log; !strings.Contains(line, "server=in-process") {
+		t.Errorf("logged %s", line)
+	}
+}
+
 func TestHave(t *testing.T) {
 	b := newBroker(t)
 	coord := b.coordinator()

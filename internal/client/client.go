@@ -1,8 +1,9 @@
 // Package client reads the coordinator's HTTP interface.
 //
-// Guarantees: every answer is bounded in size, every plain request in time; a
-// path that the server names is followed on that server only; an error of the
-// server is an [*Error] with its stable code. Not guaranteed: that what the
+// Guarantees: every answer is bounded in size, every plain request in time, a
+// list in pages and in time; a path that the server names is followed on that
+// server only, and a redirect never; an error of the server is an [*Error] with
+// its stable code. Not guaranteed: that what the
 // server says is true. A coordinator is believed by nobody: callers verify
 // signatures and evidence themselves, and make its text harmless before they
 // show it.
@@ -33,6 +34,12 @@ const maxJSON = 64 << 20
 // maxPage is the largest page of a list that the server gives.
 const maxPage = 500
 
+// Bounds of a list: what an honest server could hold is far below them, and one
+// that always names another page ends somewhere.
+var maxPages = 20_000 // a constant; tests do not wait for so many
+
+const maxCursor = 4096 // bytes
+
 // Client talks to one coordinator. Its zero value is of no use, see [New].
 type Client struct {
 	base *url.URL
@@ -40,6 +47,8 @@ type Client struct {
 
 	// Timeout bounds one plain request, its answer included.
 	Timeout time.Duration
+	// Lists bounds going through a whole list, what the caller does with it included.
+	Lists time.Duration
 	// Idle is how long the stream of events may be silent before the connection
 	// is given up and made anew. The server sends something well within it.
 	Idle time.Duration
@@ -57,8 +66,13 @@ func New(server string) (*Client, error) {
 		return nil, fmt.Errorf("server address %q is not http://HOST:PORT or https://HOST", u.Redacted())
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
-	return &Client{base: u, http: &http.Client{}, Timeout: 30 * time.Second, Idle: 75 * time.Second, Backoff: backoff}, nil
+	return &Client{base: u, http: &http.Client{CheckRedirect: stay}, Timeout: 30 * time.Second, Lists: 10 * time.Minute,
+		Idle: 75 * time.Second, Backoff: backoff}, nil
 }
+
+// stay keeps a server from having requests sent to others, which the server
+// itself may not reach and this machine does: a cloud's metadata, a router.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Server returns the server's address without a password.
 func (c *Client) Server() string { return c.base.Redacted() }
@@ -147,10 +161,13 @@ func (q Query) values() url.Values {
 	return v
 }
 
-// Targets goes through all pages of the list. It ends after an error.
+// Targets goes through all pages of the list. It ends after an error. A list whose
+// pages come back to one that was read, or never end, is an error.
 func (c *Client) Targets(ctx context.Context, q Query) iter.Seq2[api.Target, error] {
 	return func(yield func(api.Target, error) bool) {
-		values := q.values()
+		ctx, cancel := context.WithTimeout(ctx, c.Lists)
+		defer cancel()
+		values, seen := q.values(), map[string]bool{}
 		for {
 			var page api.Targets
 			if err := c.json(ctx, "/v1/targets", values, &page); err != nil {
@@ -165,10 +182,11 @@ func (c *Client) Targets(ctx context.Context, q Query) iter.Seq2[api.Target, err
 			if page.Next == "" {
 				return
 			}
-			if page.Next == values.Get("after") || len(page.Targets) == 0 {
+			if seen[page.Next] || len(seen) >= maxPages || len(page.Next) > maxCursor || len(page.Targets) == 0 {
 				yield(api.Target{}, &badAnswer{"server answered with a list that does not end"})
 				return
 			}
+			seen[page.Next] = true
 			values.Set("after", page.Next)
 		}
 	}
@@ -236,6 +254,10 @@ func (c *Client) do(ctx context.Context, path string, q url.Values, header http.
 		return resp, nil
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		return nil, &badAnswer{fmt.Sprintf("%s sends to %.200q instead of answering; that is not followed: name the coordinator's own address",
+			c.Server(), resp.Header.Get("Location"))}
+	}
 	var told api.Error
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // the status says enough if this fails
 	if json.Unmarshal(body, &told) != nil {

@@ -2,10 +2,12 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"quorate/internal/api"
@@ -181,4 +183,66 @@ func (l *log) Event(_ context.Context, e *api.Event) error {
 func (l *log) Lost(err error) {
 	l.heard = append(l.heard, "lost")
 	l.lost = append(l.lost, err)
+}
+
+// TestRedirectsAreNotFollowed: a hostile coordinator would have this machine ask
+// what only this machine reaches.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	var asked atomic.Int64
+	inside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		fmt.Fprint(w, "{}")
+	}))
+	defer inside.Close()
+	for _, code := range []int{301, 302, 303, 307, 308} {
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, inside.URL+"/latest/meta-data", code)
+		})
+		_, raw := c.Raw(t.Context(), "/v1/x", 100)
+		_, plain := c.Artifacts(t.Context(), statement.SHA256{})
+		watch := c.Watch(t.Context(), client.Query{}, &log{})
+		for _, err := range []error{raw, plain, watch} {
+			if err == nil || client.Temporary(err) || !strings.Contains(err.Error(), "instead of answering") || !strings.Contains(err.Error(), inside.URL) {
+				t.Errorf("%d: %v", code, err)
+			}
+		}
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("%d requests were sent to the other server", n)
+	}
+}
+
+// TestListThatDoesNotEnd: every page names another one; or two name each other.
+func TestListThatDoesNotEnd(t *testing.T) {
+	for _, cycle := range []int{0, 1, 2, 7} {
+		asked := 0
+		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			next := asked
+			if asked++; cycle > 0 {
+				next %= cycle
+			}
+			fmt.Fprintf(w, `{"targets":[{"id":"x"}],"next":"n%d"}`, next)
+		})
+		client.SetMaxPages(t, 50)
+		var last error
+		for _, err := range c.Targets(t.Context(), client.Query{}) {
+			last = err
+		}
+		if last == nil || !strings.Contains(last.Error(), "does not end") || asked > 51 || cycle > 0 && asked > cycle+1 {
+			t.Errorf("cycle of %d pages: %v after %d", cycle, last, asked)
+		}
+	}
+}
+
+// TestListHasADeadline: the whole list has one, not only each of its pages.
+func TestListHasADeadline(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"targets":[]}`) })
+	c.Lists = 0
+	for _, err := range c.Targets(t.Context(), client.Query{}) {
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		return
+	}
+	t.Error("the list was read without an error")
 }

@@ -33,6 +33,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"modernc.org/sqlite"
@@ -331,6 +332,19 @@ func (db *DB) Close() error {
 	// The writer last: the last connection to close tidies up the log, which a
 	// reader cannot.
 	return errors.Join(db.read.Close(), db.write.Close())
+}
+
+// IsDamaged reports whether err says that the file is no database, or one that
+// is broken inside. Waiting does not help then.
+func IsDamaged(err error) bool { return hasCode(err, lib.SQLITE_NOTADB, lib.SQLITE_CORRUPT) }
+
+// IsFull reports whether err says that there was no room on the disk.
+func IsFull(err error) bool { return hasCode(err, lib.SQLITE_FULL) }
+
+// hasCode looks at the primary code; the extended ones have more in the bits above.
+func hasCode(err error, codes ...int) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && slices.Contains(codes, e.Code()&0xff)
 }
 
 // IsUnique reports whether err says that a UNIQUE or PRIMARY KEY constraint

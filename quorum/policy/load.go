@@ -62,6 +62,7 @@ func (l *loader) run() {
 	for _, c := range l.f.Channels {
 		l.channel(c)
 	}
+	l.sharedKeys()
 }
 
 // checkText refuses what the decoder lets through and what would mean two
@@ -135,27 +136,28 @@ func (l *loader) operator(o fileOperator) {
 		for _, k := range append([]fileKey{b.fileKey}, b.Rotated...) {
 			l.key(builder, k)
 		}
+		l.foreign(builder, b)
 		op.Builders = append(op.Builders, builder)
 		l.p.builders[b.Name] = builder
 	}
 }
 
 func (l *loader) key(b *Builder, k fileKey) {
-	pub, err := statement.ParsePublicKey(k.Key)
+	key, err := parseKey(k)
 	if err != nil {
 		l.bad("builder %q: key: %w", b.Name, err)
 		return
 	}
-	if other, twice := l.keys[pub.String()]; twice {
+	if other, twice := l.keys[key.String()]; twice {
 		// One key under two names would be two votes of one person.
 		l.bad("builder %q: its key is also the key of builder %q", b.Name, other)
 		return
 	}
-	l.keys[pub.String()] = b.Name
+	l.keys[key.String()] = b.Name
 	if !k.NotAfter.IsZero() && !k.NotBefore.Before(k.NotAfter) {
 		l.bad("builder %q: not_after is not later than not_before", b.Name)
 	}
-	b.Keys = append(b.Keys, Key{pub, k.NotBefore, k.NotAfter, k.Revoked})
+	b.Keys = append(b.Keys, key)
 }
 
 func (l *loader) group(g *fileGroup) {
@@ -248,25 +250,6 @@ func (l *loader) settle(c *Channel, text string) {
 		l.bad("channel %q: settle %q is not a duration such as \"10m\"", c.Name, text)
 	}
 	c.Settle = d
-}
-
-func (l *loader) outputs(c *Channel) {
-	if len(c.Sign) == 0 {
-		l.bad("channel %q has no outputs: sign is missing or empty", c.Name)
-	}
-	seen := map[Output]bool{}
-	for _, o := range c.Sign {
-		if _, known := needsSHA512[o.Format]; !known {
-			l.bad("channel %q: format %q is not known; known is %q", c.Name, o.Format, OpenPGP)
-		}
-		if !statement.ValidName(o.Key) {
-			l.bad("channel %q: key %q is not a name", c.Name, o.Key)
-		}
-		if seen[o] {
-			l.bad("channel %q: output %s with key %q stands twice", c.Name, o.Format, o.Key)
-		}
-		seen[o] = true
-	}
 }
 
 func (l *loader) quorum(c *Channel, f fileChannel) {

@@ -15,7 +15,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +40,10 @@ type Policy struct {
 	Operators []*Operator
 	Channels  []*Channel
 	Digest    statement.SHA256 // of the file's bytes
+	KeyFiles  string           // folder of OpenPGP key files, relative to the policy file; may be empty
 
 	builders map[string]*Builder
+	filed    map[string]*Builder // every name that foreign statements are filed under
 	channels map[string]*Channel
 }
 
@@ -55,11 +59,26 @@ type Builder struct {
 	Operator string
 	Platform string // for people, such as "linux/amd64"
 	Keys     []Key  // the current key first, then rotated ones
+
+	// For foreign statements alone; a statement of Quorate's own names its builder.
+	FiledAs      []string // names that its statements are filed under besides its own
+	ExpiredSince Expired  // what a key is worth that has expired since it signed
 }
 
-// Key is a statement key with the time in which it may be used.
+// Expired says whether an OpenPGP signature counts whose key has expired since.
+type Expired string
+
+// The rules for keys that have expired since.
+const (
+	ExpiredAccept Expired = "accept" // the signature was good when it was made, as far as its own date is true
+	ExpiredReject Expired = "reject"
+)
+
+// Key is a statement key with the time in which it may be used. Exactly one of
+// Public and OpenPGP is set.
 type Key struct {
 	Public    statement.PublicKey
+	OpenPGP   string    // fingerprint of the primary key, 40 upper-case hex digits: for foreign statements only
 	NotBefore time.Time // zero: no limit
 	NotAfter  time.Time // zero: no limit
 	Revoked   time.Time // zero: not revoked
@@ -74,23 +93,6 @@ const (
 	DissentReport Dissent = "report" // sign, and show who differs
 )
 
-// Format is a signature format.
-type Format string
-
-// OpenPGP is a detached OpenPGP v4 signature over a binary document (RFC 9580,
-// section 5.2.1.1), made from the SHA-512 state of the file.
-const OpenPGP Format = "openpgp"
-
-// needsSHA512 lists the known formats, and whether one needs the voted SHA-512
-// state beside the SHA-256 digest.
-var needsSHA512 = map[Format]bool{OpenPGP: true}
-
-// Output is one signature that a channel asks for.
-type Output struct {
-	Format Format `json:"format" toml:"format"`
-	Key    string `json:"key" toml:"key"` // label of the key in the signer's token
-}
-
 // Channel is a policy namespace: which targets, whose quorum, what is signed.
 type Channel struct {
 	Name    string
@@ -100,16 +102,6 @@ type Channel struct {
 	Settle  time.Duration // wait this long after agreement for dissent
 	Dissent Dissent
 	Sign    []Output
-}
-
-// NeedsSHA512 reports whether an output of the channel is made from SHA-512.
-func (c *Channel) NeedsSHA512() bool {
-	for _, o := range c.Sign {
-		if needsSHA512[o.Format] {
-			return true
-		}
-	}
-	return false
 }
 
 // Matches reports whether the channel is for the target.
@@ -138,6 +130,13 @@ func (p *Policy) Channel(name string) *Channel { return p.channels[name] }
 // Builder returns the builder of that name, or nil.
 func (p *Policy) Builder(name string) *Builder { return p.builders[name] }
 
+// FiledAs returns the builder whose foreign statements are filed under the name,
+// its own or one of FiledAs, or nil.
+func (p *Policy) FiledAs(name string) *Builder { return p.filed[name] }
+
+// FiledNames returns every name that [Policy.FiledAs] knows, sorted.
+func (p *Policy) FiledNames() []string { return slices.Sorted(maps.Keys(p.filed)) }
+
 // Channels reports the names of the channels in whose quorum the builder's
 // operator is.
 func (p *Policy) ChannelsOf(b *Builder) []string {
@@ -161,6 +160,7 @@ type (
 	file struct {
 		Version   uint64         `toml:"version"`  // raised by one with every change
 		Expires   time.Time      `toml:"expires"`  // RFC 3339; nothing is signed from then on
+		Keys      string         `toml:"keys"`     // folder of OpenPGP key files, relative to this file
 		Operators []fileOperator `toml:"operator"` // who has a vote
 		Groups    []fileGroup    `toml:"group"`    // thresholds over operators and other groups
 		Channels  []fileChannel  `toml:"channel"`  // what is signed, and on whose word
@@ -173,10 +173,12 @@ type (
 		Name     string `toml:"name"`
 		Platform string `toml:"platform"`
 		fileKey
-		Rotated []fileKey `toml:"rotated"` // keys it had before
+		Rotated      []fileKey `toml:"rotated"`       // keys it had before
+		FiledAs      []string  `toml:"filed_as"`      // other names that its foreign statements are filed under
+		ExpiredSince Expired   `toml:"expired_since"` // "accept" (default) or "reject": an OpenPGP key that expired after it signed
 	}
 	fileKey struct {
-		Key       string    `toml:"key"`        // ed25519:BASE64 or ecdsa-p256:BASE64
+		Key       string    `toml:"key"`        // ed25519:BASE64, ecdsa-p256:BASE64 or openpgp:FINGERPRINT
 		NotBefore time.Time `toml:"not_before"` // statements finished earlier do not count
 		NotAfter  time.Time `toml:"not_after"`  // statements finished later do not count
 		Revoked   time.Time `toml:"revoked"`    // from then on nothing by this key counts, whatever its date
@@ -208,8 +210,8 @@ func Load(data []byte, at time.Time) (*Policy, error) {
 	if err := d.Decode(&f); err != nil {
 		return nil, fmt.Errorf("policy: %w", explain(err))
 	}
-	l := loader{f: f, p: &Policy{Version: f.Version, Expires: f.Expires.UTC(), Digest: sha256.Sum256(data),
-		builders: map[string]*Builder{}, channels: map[string]*Channel{}}}
+	l := loader{f: f, p: &Policy{Version: f.Version, Expires: f.Expires.UTC(), Digest: sha256.Sum256(data), KeyFiles: f.Keys,
+		builders: map[string]*Builder{}, filed: map[string]*Builder{}, channels: map[string]*Channel{}}}
 	l.run()
 	if len(l.problems) == 0 {
 		l.checkText(data)

@@ -1,0 +1,77 @@
+package policy_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"quorate/quorum/format"
+	"quorate/quorum/internal/corekit"
+	"quorate/quorum/policy"
+)
+
+// signing is a policy with two channels that sign that.
+func signing(first, second string) string {
+	const one = `sign = [{ format = "openpgp", key = "core-2026" }]`
+	base := corekit.Head + corekit.Operators("berlin", "osaka", "reading") + corekit.Group("distro", "2", "berlin", "osaka", "reading")
+	a := strings.Replace(corekit.Channel("distro"), one, "sign = ["+first+"]", 1)
+	b := strings.Replace(corekit.Channel("distro"), one, "sign = ["+second+"]", 1)
+	return base + a + "\n" + strings.Replace(b, `name = "core"`, `name = "extra"`, 1)
+}
+
+func out(f format.Name, key string) string {
+	return `{ format = "` + string(f) + `", key = "` + key + `" }`
+}
+
+// TestEveryFormatLoads: all of the table but what needs another reading of the file.
+func TestEveryFormatLoads(t *testing.T) {
+	for _, f := range format.All() {
+		p, err := policy.Load([]byte(signing(out(f.Name, "k"), out(format.OpenPGP, "other"))), now)
+		if f.Name == format.Cleartext {
+			if err == nil || !strings.Contains(err.Error(), `format "openpgp-cleartext" is not known; known are openpgp, sshsig, cms,`) {
+				t.Errorf("%s: %v", f.Name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+			continue
+		}
+		needs := map[format.Name]bool{format.CMSSHA256: false, format.RawSHA256: false, format.VSA: false}
+		want, listed := needs[f.Name]
+		if c := p.Channel("core"); c.NeedsSHA512() != (want || !listed) || policy.NeedsState(c.Sign) != (f.Name == format.OpenPGP) {
+			t.Errorf("%s: SHA-512 %t, state %t", f.Name, c.NeedsSHA512(), policy.NeedsState(c.Sign))
+		}
+	}
+}
+
+// TestKeysThatMustNotBeShared holds every pair of formats to the one table, within
+// a channel and across two.
+func TestKeysThatMustNotBeShared(t *testing.T) {
+	for _, a := range format.All() {
+		for _, b := range format.All() {
+			if a.Name == b.Name || a.Name == format.Cleartext || b.Name == format.Cleartext {
+				continue
+			}
+			other := out(format.VSA, "unrelated")
+			for where, text := range map[string]string{
+				"one channel":  signing(out(a.Name, "k")+", "+out(b.Name, "k"), other),
+				"two channels": signing(out(a.Name, "k"), out(b.Name, "k")),
+			} {
+				_, err := policy.Load([]byte(text), now)
+				if format.SameKey(a.Name, b.Name) == nil {
+					if err != nil {
+						t.Errorf("%s, %s and %s: %v", where, a.Name, b.Name, err)
+					}
+					continue
+				}
+				if !errors.Is(err, format.ErrSharedKey) || !strings.Contains(err.Error(), `key "k" signs `+string(a.Name)+` in channel "core"`) {
+					t.Errorf("%s, %s and %s: %v", where, a.Name, b.Name, err)
+				}
+			}
+			if _, err := policy.Load([]byte(signing(out(a.Name, "k1"), out(b.Name, "k2"))), now); err != nil {
+				t.Errorf("with two keys, %s and %s: %v", a.Name, b.Name, err)
+			}
+		}
+	}
+}
