@@ -67,6 +67,7 @@ func Run(ctx context.Context, s *State, o Options) error {
 		return err
 	}
 	defer unlock()
+	a.warnUnconfined()
 	dropInherited()
 	if err := a.recover(); err != nil {
 		return err
@@ -90,6 +91,25 @@ func Run(ctx context.Context, s *State, o Options) error {
 	}
 	a.log.Info("agent stopped", "builder", s.Config.Name)
 	return nil
+}
+
+// warnUnconfined says what a build can do that is not confined. The agent cannot see
+// whether the command becomes another user or starts a container by itself.
+func (a *agent) warnUnconfined() {
+	if key := filepath.Join(a.state.Dir, keyFile); readableHere(key) {
+		a.log.Warn("the build command starts as the user that owns the statement key: a build that is not confined by the command itself can sign votes",
+			"key", key, "hint", `let the command start a container or a virtual machine, or become another user; see "Builds are not confined" in docs/operating.md`)
+	}
+}
+
+// readableHere reports whether a process of this user can read the file.
+func readableHere(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
 }
 
 func newAgent(s *State, o Options) (*agent, func(), error) {

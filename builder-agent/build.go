@@ -92,13 +92,23 @@ func (b *build) fill(ctx context.Context, st *statement.Statement) error {
 		st.Status, st.Reason = statement.Failed, "build command cannot be started: "+printable(e.startErr.Error())
 	case e.timedOut:
 		st.Status = statement.Timeout
-		st.Reason = fmt.Sprintf("build command ran longer than %s\n%s", time.Duration(b.state.Config.Timeout), log.lastLines())
+		st.Reason = fmt.Sprintf("build command ran longer than %s%s", time.Duration(b.state.Config.Timeout), b.told(log))
 	case e.status != "":
-		st.Status, st.Reason = statement.Failed, fmt.Sprintf("build command: %s\n%s", e.status, log.lastLines())
+		st.Status, st.Reason = statement.Failed, fmt.Sprintf("build command: %s%s", e.status, b.told(log))
 	default:
 		return b.vote(ctx, st)
 	}
 	return nil
+}
+
+// told is what a statement says of the log besides its digest. By default nothing:
+// statements are public for ever, and a hostile build prints the secrets that it
+// finds on this machine.
+func (b *build) told(log *buildLog) string {
+	if !b.state.Config.PublishLogTail {
+		return ""
+	}
+	return "\n" + log.lastLines()
 }
 
 // vote collects and hashes the outputs.

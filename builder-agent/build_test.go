@@ -1,6 +1,7 @@
 package builderagent_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -130,7 +131,7 @@ func TestFailedBuild(t *testing.T) {
 	k, st := build(t, `
 i=0; while [ $i -lt 100 ]; do echo "line $i"; i=$((i+1)); done
 printf '\033]0;title\007\033[31mred\033[0m\r\342\200\256flip \377bad\n' >&2
-exit 3`, "", nil)
+exit 3`, "publish_log_tail = true\n", nil)
 	if st.Status != statement.Failed || len(st.Artifacts) != 0 {
 		t.Fatalf("status %q", st.Status)
 	}
@@ -140,6 +141,27 @@ exit 3`, "", nil)
 	}
 	if !strings.Contains(k.kept("build.log"), "line 0\n") {
 		t.Error("log is not whole")
+	}
+}
+
+// TestSecretsOfALogAreNotPublished: a hostile build, or a job that names one, prints what
+// it can read and fails; statements are public for ever.
+func TestSecretsOfALogAreNotPublished(t *testing.T) {
+	for script, want := range map[string]string{
+		"cd ../../..; sed -n 2p statement.key; exit 1":     "build command: exit status 1",
+		"cd ../../..; sed -n 2p statement.key; sleep 1000": "build command ran longer than 1s",
+	} {
+		k, st := build(t, script, "timeout = '1s'\n", nil)
+		if st.Reason != want {
+			t.Errorf("reason %q", st.Reason)
+		}
+		log := k.kept("build.log")
+		if log == "" || len(st.Byproducts) != 1 {
+			t.Errorf("log %q, by-products %v", log, st.Byproducts)
+		}
+		if key := strings.TrimSpace(log); bytes.Contains(st.Raw(), []byte(key[:16])) {
+			t.Error("the statement has a part of the key")
+		}
 	}
 }
 
@@ -194,7 +216,7 @@ func TestNothingSurvivesSuccess(t *testing.T) {
 
 func TestNothingSurvivesTimeout(t *testing.T) {
 	pipe, allDead := fifo(t)
-	_, st := build(t, fmt.Sprintf(leaves, pipe)+"echo going to hang; trap '' TERM; sleep 1000; sleep 1000", "timeout = '1s'\n", nil)
+	_, st := build(t, fmt.Sprintf(leaves, pipe)+"echo going to hang; trap '' TERM; sleep 1000; sleep 1000", "timeout = '1s'\npublish_log_tail = true\n", nil)
 	allDead()
 	if st.Status != statement.Timeout || !strings.Contains(st.Reason, "longer than 1s\ngoing to hang") {
 		t.Errorf("%s: %s", st.Status, st.Reason)
@@ -202,7 +224,7 @@ func TestNothingSurvivesTimeout(t *testing.T) {
 }
 
 func TestLogIsCut(t *testing.T) {
-	k, st := build(t, `yes 0123456789 | head -c 1000000; echo the end; exit 1`, "log_limit = 1000\n", nil)
+	k, st := build(t, `yes 0123456789 | head -c 1000000; echo the end; exit 1`, "log_limit = 1000\npublish_log_tail = true\n", nil)
 	log := k.kept("build.log")
 	if !strings.HasSuffix(log, "\n[log cut here: 999008 more bytes]\n") || len(log) > 1100 {
 		t.Errorf("log has %d bytes, ends with %q", len(log), log[max(0, len(log)-60):])

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -78,6 +80,18 @@ type Config struct {
 
 	// LogLimit is how many bytes of a build's output are kept. Default 16 MiB.
 	LogLimit int64 `toml:"log_limit"`
+
+	// PublishLogTail puts the last lines of the output of a build that failed into its
+	// statement, which everybody can read and nobody can take back. A hostile build
+	// prints whatever it can read. Default false: the log's digest is published,
+	// and the log stays here.
+	PublishLogTail bool `toml:"publish_log_tail"`
+
+	// PlainBus allows a bus on another machine without TLS. Whoever is on the way
+	// then reads everything, and can send jobs of their own and make the agent
+	// believe that its statements were received. Default false. It concerns
+	// `quorate agent run` only.
+	PlainBus bool `toml:"plain_bus"`
 
 	// Dependencies says where the list of what the build used comes from: "auto"
 	// asks dpkg-query or pacman if there is one, "none" leaves it out. Default
@@ -224,6 +238,29 @@ func (c *Config) checkRun() error {
 		return fmt.Errorf("%w: no command (hint: set the build command in agent.toml)", ErrConfig)
 	case len(c.Outputs) == 0:
 		return fmt.Errorf("%w: no outputs (hint: say in agent.toml which files a build gives)", ErrConfig)
+	case !c.PlainBus && !c.guardedBus():
+		return fmt.Errorf("%w: the bus %q is on another machine and has no TLS: whoever is on the way could send jobs "+
+			"(hint: use tls:// or ca_file; or, where the network itself is trusted, plain_bus = true)", ErrConfig, c.NATS)
 	}
 	return nil
+}
+
+// guardedBus reports whether nobody is on the way to the bus who could change what
+// it says: jobs and receipts are not signed.
+func (c *Config) guardedBus() bool {
+	if c.CAFile != "" {
+		return true
+	}
+	for _, server := range strings.Split(c.NATS, ",") {
+		u, err := url.Parse(strings.TrimSpace(server))
+		if err != nil {
+			return false
+		}
+		ip := net.ParseIP(u.Hostname())
+		local := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+		if u.Scheme != "tls" && !local {
+			return false
+		}
+	}
+	return true
 }

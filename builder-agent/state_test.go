@@ -2,9 +2,11 @@ package builderagent_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -207,6 +209,47 @@ func TestRunRefuses(t *testing.T) {
 		if !errors.Is(err, builderagent.ErrConfig) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v", c.want, err)
 		}
+	}
+}
+
+// TestRunNeedsAGuardedBus: jobs and receipts are not signed, so whoever is on the way
+// to a plain bus could change what is built.
+func TestRunNeedsAGuardedBus(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for text, refused := range map[string]bool{
+		"nats = 'nats://bus.example.org:4222'":                 true,
+		"nats = 'nats://192.0.2.1:4222'":                       true,
+		"nats = 'nats://127.0.0.1.example.org:4222'":           true,
+		"nats = 'nats://127.0.0.1:4222,nats://192.0.2.1:4222'": true,
+		"nats = '192.0.2.1:4222'":                              true,
+		"nats = 'tls://192.0.2.1:4222'":                        false,
+		"nats = 'nats://127.0.0.1:1'":                          false,
+		"nats = 'nats://[::1]:1'":                              false,
+		"nats = 'nats://localhost:1'":                          false,
+		"nats = 'nats://192.0.2.1:4222'\nplain_bus = true":     false,
+	} {
+		dir, _ := keygen(t, "")
+		text := "name = 'alice'\nchannels = ['core']\ncommand = ['true']\noutputs = ['a']\n" + text
+		check(t, os.WriteFile(filepath.Join(dir, "agent.toml"), []byte(text), 0o600))
+		err := builderagent.Run(ended, must(builderagent.Open(dir))(t), builderagent.Options{Logger: quiet()})
+		if got := err != nil && strings.Contains(err.Error(), "plain_bus = true"); got != refused {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestRunWarnsOfBuildsThatCanReadTheKey at each start, since nothing else shows it.
+func TestRunWarnsOfBuildsThatCanReadTheKey(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir, _ := keygen(t, "")
+	text := "name = 'alice'\nnats = 'nats://127.0.0.1:1'\nchannels = ['core']\ncommand = ['true']\noutputs = ['a']\n"
+	check(t, os.WriteFile(filepath.Join(dir, "agent.toml"), []byte(text), 0o600))
+	var log bytes.Buffer
+	check(t, builderagent.Run(ended, must(builderagent.Open(dir))(t), builderagent.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}))
+	if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "docs/operating.md") {
+		t.Errorf("log: %s", log.String())
 	}
 }
 

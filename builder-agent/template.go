@@ -45,6 +45,14 @@ nats = %s
 # How many bytes of a build's output are kept.
 # log_limit = 16777216
 
+# Publish the last lines of a failed build's output with its statement. Everybody
+# can read them for ever, and a hostile build prints what it can read.
+# publish_log_tail = false
+
+# Allow a bus on another machine without TLS. Whoever is on the way can then send
+# jobs of their own.
+# plain_bus = false
+
 # What the build used: "auto" asks dpkg-query or pacman, "none" leaves it out.
 # A command, run after the build, prints lines of: name version [sha256]
 # dependencies = "auto"

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"quorate/coordinator/store"
+	"quorate/internal/pgpsig"
 	"quorate/internal/sigcheck"
 	"quorate/internal/sigformat/vsa"
 	"quorate/internal/wire"
@@ -17,43 +18,69 @@ import (
 )
 
 // answer applies a signer's answer. Who sent it counts for nothing: a signature
-// is believed because it verifies. It sets e.refusal when it is not.
+// is believed because it verifies and its request would pass again. It sets
+// e.refusal when it is not.
 func (a *application) answer(e *entry) (err error) {
-	ans := e.answer
+	ans, heed := e.answer, true
 	id := store.NewCaseID(caseOf(ans))
 	if ans.Refusal != nil {
-		e.refusal, err = a.checkRefusal(ans, id)
+		e.refusal, heed, err = a.checkRefusal(ans, id)
 	} else {
 		e.refusal, err = a.signatures(e, id)
 	}
 	if err != nil || e.refusal != nil {
 		return err
 	}
-	a.dirty[id] = caseOf(ans)
-	a.c.metrics.answered(ans)
+	if heed {
+		a.dirty[id] = caseOf(ans)
+		a.c.metrics.answered(ans)
+	}
 	return a.tx.AddAnswer(&store.Answer{RequestID: ans.ID, Seq: e.Seq, Received: e.Received, Refusal: ans.Refusal})
 }
 
-// checkRefusal lets refusals pass that are about something known. They change
-// nothing but when the question is asked again.
-func (a *application) checkRefusal(ans *quorum.Answer, id store.CaseID) (*refusal, error) {
+// checkRefusal judges a refusal, which nobody can verify: all that it may do is to
+// have a question asked again later. One to a question that this coordinator never
+// asked is kept, because every coordinator must keep the same, and does nothing:
+// whoever may write to the subject could otherwise raise alarms without end.
+func (a *application) checkRefusal(ans *quorum.Answer, id store.CaseID) (ref *refusal, heed bool, err error) {
 	known, err := a.tx.HasStatements(id)
-	switch {
-	case err != nil:
-		return nil, err
-	case !known:
-		return refuse(CodeUnknownArtifact, "refusal is about a target without admitted statements"), nil
-	case ans.Refusal.Code == quorum.RefuseOtherDigest:
-		return nil, a.alarm(ans, alarmSecondDigest, "the signer's ledger has another digest: "+ans.Refusal.Message)
+	if err != nil {
+		return nil, false, err
 	}
-	return nil, nil
+	if !known {
+		return refuse(CodeUnknownArtifact, "refusal is about a target without admitted statements"), false, nil
+	}
+	q, err := a.tx.Asked(ans.ID)
+	switch {
+	case err != nil || q == nil:
+		return nil, false, err
+	case !sameQuestion(q, ans, id):
+		return refuse(CodeUnknownArtifact, "the refusal is about something else than the request with its id"), false, nil
+	case ans.Refusal.Code == quorum.RefuseOtherDigest:
+		err = a.alarm(ans, alarmSecondDigest, "the signer's ledger has another digest: "+ans.Refusal.Message)
+	}
+	return nil, true, err
+}
+
+func sameQuestion(q *store.Request, ans *quorum.Answer, id store.CaseID) bool {
+	return q.Case == id && q.Artifact == ans.Artifact && q.SHA256 == ans.Digest.SHA256
 }
 
 // signatures verifies all signatures of an answer and stores them, or none.
 func (a *application) signatures(e *entry, id store.CaseID) (*refusal, error) {
 	ans := e.answer
-	art, ref, err := a.findArtifact(ans)
+	stmts, file, ref, err := a.readEvidence(ans)
 	if err != nil || ref != nil {
+		return ref, err
+	}
+	list, ref := a.verifyAll(e, id, file)
+	if ref != nil {
+		if ref.code != CodeSignatureInvalid {
+			return ref, nil
+		}
+		return ref, a.alarmIfAsked(ans, id, "invalid-signature", ref.message)
+	}
+	if ref, err := a.prove(ans, stmts, list); err != nil || ref != nil {
 		return ref, err
 	}
 	signed, err := a.tx.SignedDigests(id, ans.Artifact)
@@ -63,17 +90,6 @@ func (a *application) signatures(e *entry, id store.CaseID) (*refusal, error) {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	list := make([]store.Signature, len(ans.Signatures))
-	for i, o := range ans.Signatures {
-		if slices.ContainsFunc(ans.Signatures[:i], func(b quorum.SignedOutput) bool { return b.Output == o.Output }) {
-			return refuse(CodeBadAnswer, "output %s with key %q stands twice", o.Format, o.Key), nil
-		}
-		verified, ref := a.c.verify(fileOf(ans, art), e, o)
-		if ref != nil {
-			return ref, a.alarm(ans, "invalid-signature", ref.message)
-		}
-		list[i] = store.Signature{Case: id, Artifact: ans.Artifact, Digests: ans.Digest, RequestID: ans.ID, Seq: e.Seq, SignedOutput: verified}
-	}
 	for i := range list {
 		if err := a.tx.AddSignature(&list[i]); err != nil {
 			return nil, err
@@ -82,33 +98,21 @@ func (a *application) signatures(e *entry, id store.CaseID) (*refusal, error) {
 	return nil, nil
 }
 
-// findArtifact looks among the statements that the answer names for one that
-// carries the state of the signed file. Whether it was admitted plays no part: a
-// signature that exists stays what it is when the policy changes.
-func (a *application) findArtifact(ans *quorum.Answer) (*statement.Artifact, *refusal, error) {
-	if len(ans.Statements) > quorum.MaxEvidence {
-		return nil, refuse(CodeBadAnswer, "%d statements, at most %d", len(ans.Statements), quorum.MaxEvidence), nil
+// verifyAll checks every signature of an answer with this coordinator's keys.
+func (a *application) verifyAll(e *entry, id store.CaseID, file *statement.Artifact) ([]store.Signature, *refusal) {
+	ans := e.answer
+	list := make([]store.Signature, len(ans.Signatures))
+	for i, o := range ans.Signatures {
+		if slices.ContainsFunc(ans.Signatures[:i], func(b quorum.SignedOutput) bool { return b.Output == o.Output }) {
+			return nil, refuse(CodeBadAnswer, "output %s with key %q stands twice", o.Format, o.Key)
+		}
+		verified, ref := a.c.verify(fileOf(ans, file), e, o)
+		if ref != nil {
+			return nil, ref
+		}
+		list[i] = store.Signature{Case: id, Artifact: ans.Artifact, Digests: ans.Digest, RequestID: ans.ID, Seq: e.Seq, SignedOutput: verified}
 	}
-	for _, id := range ans.Statements {
-		raw, err := a.tx.Raw(id)
-		if errors.Is(err, store.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		s, err := statement.Parse(raw)
-		if err != nil || s.Case != caseOf(ans) {
-			continue
-		}
-		for i := range s.Artifacts {
-			art := &s.Artifacts[i]
-			if art.Name == ans.Artifact && ans.Digest.In(art) {
-				return art, nil, nil
-			}
-		}
-	}
-	return nil, refuse(CodeUnknownArtifact, "no recorded statement that the answer names votes on %q with its digest", ans.Artifact), nil
+	return list, nil
 }
 
 // verify checks one signature with this coordinator's own key. Fingerprint and time
@@ -127,6 +131,10 @@ func (c *Coordinator) verify(file sigcheck.File, e *entry, o quorum.SignedOutput
 		return o, refuse(CodeSignatureInvalid, "signature by key %q: %v", o.Key, err)
 	case sig.Summary != nil && !isAbout(sig.Summary, e.answer):
 		return o, refuse(CodeSignatureInvalid, "the verification summary by key %q is about something else than the answer", o.Key)
+	case sig.OpenPGP != nil:
+		if err := checkNotations(sig.OpenPGP, e.answer); err != nil {
+			return o, refuse(CodeSignatureInvalid, "signature by key %q is about something else than the answer: %v", o.Key, err)
+		}
 	case sig.Time.IsZero() && (o.SignedAt.IsZero() || o.SignedAt.After(e.Received.Add(quorum.MaxSkew))):
 		return o, refuse(CodeBadAnswer, "signature by key %q: signedAt is missing, or ahead of the record", o.Key)
 	}
@@ -143,6 +151,11 @@ func isAbout(s *vsa.Summary, a *quorum.Answer) bool {
 	return s.Channel == a.Channel && s.Target == a.Target && s.Artifact == a.Artifact && s.PolicyDigest == a.Policy.Digest
 }
 
+// checkNotations wants the signature to say what the answer says.
+func checkNotations(s *pgpsig.Signature, a *quorum.Answer) error {
+	return sigcheck.CheckNotations(s.Notations, sigcheck.Notations(a.Channel, a.Target, a.Policy, a.Evidence))
+}
+
 // fileOf is what the signatures of an answer must be over.
 func fileOf(ans *quorum.Answer, art *statement.Artifact) sigcheck.File {
 	return sigcheck.File{Digests: ans.Digest, State: func(crypto.Hash) (hash.Hash, error) { return art.State512.Resume() }}
@@ -153,8 +166,19 @@ func (a *application) otherDigest(ans *quorum.Answer, signed quorum.Digests) (*r
 	return ref, a.alarm(ans, alarmSecondDigest, ref.message)
 }
 
+// alarmIfAsked raises an alarm about an answer that is wrong, if there is such a
+// question: else anybody's garbage would be one.
+func (a *application) alarmIfAsked(ans *quorum.Answer, id store.CaseID, code, message string) error {
+	q, err := a.tx.Asked(ans.ID)
+	if err != nil || q == nil || !sameQuestion(q, ans, id) {
+		return err
+	}
+	return a.alarm(ans, code, message)
+}
+
+// alarm raises at most one alarm of a code for an artifact and request.
 func (a *application) alarm(ans *quorum.Answer, code, message string) error {
-	isNew, err := a.c.raise(a.tx, caseOf(ans), ans.Artifact, code, message, ans.Digest.SHA256.String())
+	isNew, err := a.c.raise(a.tx, caseOf(ans), ans.Artifact, code, message, ans.ID.String())
 	if isNew {
 		a.alarms++
 	}

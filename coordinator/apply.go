@@ -3,9 +3,11 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"quorate/coordinator/store"
+	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
 
@@ -27,13 +29,15 @@ type application struct {
 	results map[string]int // by result, for the metrics
 	codes   map[statement.Code]int
 	alarms  int
+
+	policies map[statement.SHA256]*policy.Policy // former ones, as they were needed
 }
 
 // apply commits the effects of a batch: record, projection, marks for the
 // decision, cursor. Before the commit a crash leaves nothing of it, and the
 // batch is read again; after it, the marks make the decision happen.
 func (c *Coordinator) apply(batch []entry, fresh bool) error {
-	a := &application{c: c, fresh: fresh, dirty: map[store.CaseID]statement.Case{},
+	a := &application{c: c, fresh: fresh, dirty: map[store.CaseID]statement.Case{}, policies: map[statement.SHA256]*policy.Policy{},
 		results: map[string]int{}, codes: map[statement.Code]int{}}
 	started := time.Now()
 	err := c.db.Update(func(tx *store.Tx) error {
@@ -88,7 +92,7 @@ func (a *application) one(e *entry) error {
 	if e.refusal != nil {
 		a.results[resultRejected]++
 		a.codes[e.refusal.code]++
-		return a.tx.Reject(e.Seq, e.refusal.code, e.refusal.message)
+		return a.tx.Reject(e.Seq, e.refusal.code, strings.ToValidUTF8(e.refusal.message, "\uFFFD"))
 	}
 	a.results[resultAccepted]++
 	if e.stmt == nil {

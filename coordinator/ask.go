@@ -204,7 +204,7 @@ func (c *Coordinator) postpone(q *question) error {
 }
 
 // publishAlarms publishes the alarms that are raised. A crash between publishing
-// and the mark publishes one again, with the same message id.
+// and the mark publishes one again: rather twice than never.
 func (c *Coordinator) publishAlarms(ctx context.Context) error {
 	for ctx.Err() == nil {
 		due, err := c.db.DueAlarms(askBatch)
@@ -227,7 +227,7 @@ func (c *Coordinator) publishAlarm(ctx context.Context, a store.Alarm) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.conn.Publish(ctx, subject, a.ID.String(), a.Body); err != nil {
+	if err := c.conn.PublishForCertain(ctx, subject, a.ID.String(), a.Body); err != nil {
 		return err
 	}
 	c.log.Error("alarm raised", "channel", a.Channel, "alarm", string(a.Body))

@@ -65,16 +65,24 @@ func TestRetryableRefusalIsAskedAgainWithBackoff(t *testing.T) {
 	}
 }
 
-func TestFinalRefusalWaitsForAPerson(t *testing.T) {
+// Nobody can verify a refusal, so no refusal ends the asking.
+func TestFinalRefusalWaitsForAPersonOrTheLongestPause(t *testing.T) {
 	w, s, r, at := agreedWorld(t)
 	s.refuse(r, quorum.RefuseUnknownKey, false)
 	w.sync()
-	w.setClock(at.Add(24 * time.Hour))
-	w.sync()
-	s.none()
-	if _, next, refusal := w.request(); !next.IsZero() || refusal.Code != quorum.RefuseUnknownKey {
+	if _, next, refusal := w.request(); !next.Equal(at.Add(30*time.Minute)) || refusal.Code != quorum.RefuseUnknownKey || refusal.Retryable {
 		t.Errorf("next %s, refusal %v", next, refusal)
 	}
+	w.setClock(at.Add(30*time.Minute - time.Millisecond))
+	w.sync()
+	s.none()
+	w.setClock(at.Add(30 * time.Minute))
+	w.sync()
+	if again := s.next(); again.ID != r.ID {
+		t.Error("the question is another one")
+	}
+	s.refuse(r, quorum.RefuseUnknownKey, false)
+	w.sync()
 	if n := w.redrive("tooling", "pkg:generic/hello@1"); n != 1 {
 		t.Errorf("%d asked", n)
 	}
@@ -140,8 +148,8 @@ func TestForgedAnswersAreRejected(t *testing.T) {
 		change func(*quorum.Answer)
 		code   statement.Code
 	}{
-		{"signature by another key", func(a *quorum.Answer) { a.Signatures[0].Signature = w.signature(t, "stranger", "hello, world") }, "signature-invalid"},
-		{"signature of another file", func(a *quorum.Answer) { a.Signatures[0].Signature = w.signature(t, "token", "other") }, "signature-invalid"},
+		{"signature by another key", func(a *quorum.Answer) { a.Signatures[0].Signature = w.signature(t, "stranger", "hello, world", why(a)) }, "signature-invalid"},
+		{"signature of another file", func(a *quorum.Answer) { a.Signatures[0].Signature = w.signature(t, "token", "other", why(a)) }, "signature-invalid"},
 		{"no signature", func(a *quorum.Answer) { a.Signatures[0].Signature = []byte("none") }, "signature-invalid"},
 		{"unknown key", func(a *quorum.Answer) { a.Signatures[0].Key = "other-key" }, "unknown-key"},
 		{"unknown format", func(a *quorum.Answer) { a.Signatures[0].Format = "openpgp-cleartext" }, "format-not-allowed"},
@@ -174,11 +182,11 @@ func TestForgedAnswersAreRejected(t *testing.T) {
 
 // signature signs the content by the named key, with the fields of the
 // configured certificate.
-func (w *world) signature(t testing.TB, name, content string) []byte {
+func (w *world) signature(t testing.TB, name, content string, notes []pgpsig.Notation) []byte {
 	h := hashstate.SHA512.New()
 	io.WriteString(h, content)
 	c := certificate(t, key(name))
-	return must(pgpsig.SignDetached(c, h, crypto.SHA512, time.Now(), nil, softToken(key(name))))(t)
+	return must(pgpsig.SignDetached(c, h, crypto.SHA512, time.Now(), notes, softToken(key(name))))(t)
 }
 
 // wantAlarm fails unless an alarm with the code is in the stream.
@@ -202,17 +210,13 @@ func (w *world) alarms() uint64 {
 	return must(w.as("coordinator").JS().Stream(limit(w.t), bus.StreamAlarms))(w.t).CachedInfo().State.LastSeq
 }
 
+// A second signer with a ledger of its own has signed what the builders changed
+// their minds to: everything about the answer is in order but that it is the second.
 func TestSecondDigestRaisesAnAlarm(t *testing.T) {
 	w, s, r, _ := agreedWorld(t)
-	other := w.publish(build{builder: "dave", files: map[string]string{"hello": "other"}})
-	w.sync()
 	s.answer(r, nil)
 	w.sync()
-	s.answer(r, func(a *quorum.Answer) {
-		a.Digest = quorum.Digests{SHA256: other.Artifacts[0].SHA256, SHA512: other.Artifacts[0].SHA512}
-		a.Statements = []statement.SHA256{other.ID()}
-		a.Signatures[0].Signature = w.signature(t, "token", "other")
-	})
+	s.answer(w.requestFor("pkg:generic/hello@1", "other", "alice", "bob", "carol"), nil)
 	w.sync()
 	list := get[rejectedList](w, "/v1/rejected")
 	if len(list.Rejected) != 1 || list.Rejected[0].Code != "already-signed-other-digest" {

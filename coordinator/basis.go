@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -13,13 +14,16 @@ import (
 
 // projectionVersion is raised whenever this program projects the same record
 // differently than before. The projection is then made anew at the next start.
-const projectionVersion = 1
+const projectionVersion = 2
 
 // computeBasis is the digest of everything beside the record that the projection
 // follows from.
 func (s *setup) computeBasis() statement.SHA256 {
 	h := sha256.New()
 	fmt.Fprintf(h, "quorate-projection-v%d\n%x\n", projectionVersion, s.policy.Digest)
+	for _, digest := range slices.SortedFunc(maps.Keys(s.former), compareDigests) {
+		fmt.Fprintf(h, "former %x\n", digest)
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.keys)) {
 		k := s.keys[name]
 		if k.OpenPGP != nil {
@@ -34,6 +38,8 @@ func (s *setup) computeBasis() statement.SHA256 {
 	}
 	return statement.SHA256(h.Sum(nil))
 }
+
+func compareDigests(a, b statement.SHA256) int { return bytes.Compare(a[:], b[:]) }
 
 // publicID names the public key. It was checked when it was loaded.
 func publicID(k *sigcheck.Key) string {

@@ -41,6 +41,11 @@ type Config struct {
 	// Policy is the path of the policy file.
 	Policy string `toml:"policy"`
 
+	// FormerPolicies are paths of policy files that were in force before this
+	// coordinator first ran. It keeps every one that it ever ran with; a new one
+	// on an old record needs them to check what was signed by them.
+	FormerPolicies []string `toml:"former_policies"`
+
 	// Log is "text" (for people, the default) or "json".
 	Log string `toml:"log"`
 
@@ -197,7 +202,8 @@ type setup struct {
 	config    *Config
 	policy    *policy.Policy
 	policyRaw []byte
-	keys      map[string]*sigcheck.Key // by name
+	former    map[statement.SHA256][]byte // policy files by digest
+	keys      map[string]*sigcheck.Key    // by name
 	basis     statement.SHA256
 }
 
@@ -240,6 +246,24 @@ func (s *setup) loadPolicy(now time.Time) (err error) {
 	}
 	if s.policy, err = policy.Load(s.policyRaw, now); err != nil {
 		return configError("quorate policy check "+path, "%w", err)
+	}
+	return s.loadFormer()
+}
+
+// loadFormer reads the former policies. That they have expired is why they are former.
+func (s *setup) loadFormer() error {
+	s.former = map[statement.SHA256][]byte{}
+	for _, p := range s.config.FormerPolicies {
+		path := s.path(p)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return configError("check 'former_policies' in "+filepath.Join(s.dir, fileConfig), "read former policy: %w", err)
+		}
+		old, err := policy.Load(data, time.Time{})
+		if err != nil {
+			return configError("quorate policy check "+path, "former policy %s: %w", path, err)
+		}
+		s.former[old.Digest] = data
 	}
 	return nil
 }

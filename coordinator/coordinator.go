@@ -174,6 +174,11 @@ func (c *Coordinator) prepareProjection() error {
 		if err := tx.SavePolicy(c.policy.Digest, c.policyRaw, c.now()); err != nil {
 			return err
 		}
+		for digest, data := range c.former {
+			if err := tx.SavePolicy(digest, data, c.now()); err != nil {
+				return err
+			}
+		}
 		if cur.Basis == c.basis {
 			return nil
 		}

@@ -23,6 +23,8 @@ const (
 	CodeFormat           statement.Code = "format-not-allowed"
 	CodeSignatureInvalid statement.Code = "signature-invalid"
 	CodeOtherDigest      statement.Code = "already-signed-other-digest"
+	CodePolicyUnknown    statement.Code = "policy-unknown" // the policy of the answer was never this coordinator's
+	CodeNotApproved      statement.Code = "not-approved"   // its statements do not give a request that passes
 )
 
 // refusal says why a message can never be accepted.

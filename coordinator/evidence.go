@@ -76,12 +76,7 @@ func (c *Coordinator) rebuildRequest(ans *quorum.Answer, text []byte, sig store.
 		}
 		stmts = append(stmts, s)
 	}
-	outputs := make([]policy.Output, len(ans.Signatures))
-	for i, o := range ans.Signatures {
-		outputs[i] = o.Output
-	}
-	v := &quorum.Verdict{Artifact: ans.Artifact, SHA256: ans.Digest.SHA256, SHA512: ans.Digest.SHA512}
-	req, err := quorum.NewRequest(p, caseOf(ans), v, outputs, stmts)
+	req, err := requestOf(p, ans, stmts)
 	if err != nil {
 		return nil, err
 	}

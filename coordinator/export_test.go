@@ -14,6 +14,9 @@ func AwaitDecided(ctx context.Context, c *Coordinator) error {
 	return c.progress.await(ctx, func() bool { return c.progress.decided.Load() > ticket })
 }
 
+// ExplainDisk gives an error that the coordinator ends with its hint.
+var ExplainDisk = diskError
+
 // Trim is what keeps a request small enough.
 var Trim = trim
 

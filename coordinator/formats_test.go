@@ -80,7 +80,7 @@ func (w *world) own(r *quorum.Request, edit func(*vsa.Summary)) func(quorum.Sign
 			}
 			return must(vsa.Sign(k, s))(w.t)
 		}
-		return w.signature(w.t, "token", "hello, world")
+		return w.signature(w.t, "token", "hello, world", sigcheck.Notations(r.Channel, r.Target, r.Policy, quorum.EvidenceDigest(r.Evidence)))
 	}
 }
 

@@ -187,7 +187,9 @@ func toRequests(list []*store.Request, artifact string) (out []api.Request) {
 		if q.Problem != "" {
 			a.Refusal = &quorum.Refusal{Code: quorum.RefuseBadRequest, Message: q.Problem}
 		}
-		if q.Answer != nil {
+		// An id can be computed by anybody, and a refusal made up before the first
+		// question: then nobody refused anything.
+		if q.Answer != nil && (q.Attempts > 1 || q.Answer.Seq > q.AskedSeq) {
 			a.Answered, a.Refusal = q.Answer.Received, q.Answer.Refusal
 		}
 		out = append(out, a)
@@ -298,7 +300,7 @@ func (c *Coordinator) getRejected(r *http.Request) (out api.Rejected, err error)
 	}
 	out.Rejected = make([]api.Rejection, len(list))
 	for i, j := range list {
-		out.Rejected[i] = api.Rejection{Seq: j.Seq, Subject: j.Subject, SHA256: j.SHA256, Code: j.Code, Message: j.Reason, Received: j.Received}
+		out.Rejected[i] = api.Rejection{Seq: j.Seq, Subject: strings.ToValidUTF8(j.Subject, "\uFFFD"), SHA256: j.SHA256, Code: j.Code, Message: j.Reason, Received: j.Received}
 	}
 	return out, nil
 }

@@ -144,7 +144,8 @@ ca = ""
 # they can reach, and tls. With port 0 a free one is taken; the file bus-url has it.
 listen = %s
 # Certificate and key of the embedded server, PEM. Without them it speaks plain
-# NATS: nobody can forge anything there either, but everybody on the way can read.
+# NATS: whoever is on the way can read everything, and can forge what is not signed:
+# jobs, refusals and receipts. Votes and signatures nobody can forge there either.
 tls_cert = ""
 tls_key = ""
 # Copies of each stream, in a cluster of your own.

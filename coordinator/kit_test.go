@@ -20,6 +20,7 @@ import (
 	"quorate/coordinator"
 	"quorate/internal/bus"
 	"quorate/internal/pgpsig"
+	"quorate/internal/sigcheck"
 	"quorate/quorum"
 	"quorate/quorum/hashstate"
 	"quorate/quorum/policy"
@@ -283,7 +284,7 @@ func (s *signer) answer(r *quorum.Request, change func(*quorum.Answer)) *quorum.
 	} else {
 		h := must(approval.State().Resume())(s.w.t)
 		for _, o := range r.Outputs {
-			sig := must(pgpsig.SignDetached(s.w.cert, h, crypto.SHA512, time.Now(), nil, softToken(s.w.sign)))(s.w.t)
+			sig := must(pgpsig.SignDetached(s.w.cert, h, crypto.SHA512, time.Now(), why(a), softToken(s.w.sign)))(s.w.t)
 			a.Signatures = append(a.Signatures, quorum.SignedOutput{Output: o, Fingerprint: s.w.cert.Fingerprint(), Signature: sig, SignedAt: time.Now()})
 		}
 	}
@@ -292,6 +293,11 @@ func (s *signer) answer(r *quorum.Request, change func(*quorum.Answer)) *quorum.
 	}
 	s.publish(a)
 	return a
+}
+
+// why is what a signer writes into the signature of an answer.
+func why(a *quorum.Answer) []pgpsig.Notation {
+	return sigcheck.Notations(a.Channel, a.Target, a.Policy, a.Evidence)
 }
 
 func (s *signer) publish(a *quorum.Answer) {

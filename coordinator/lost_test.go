@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -285,6 +286,19 @@ func TestRebuildOfADatabaseBrokenInside(t *testing.T) {
 	check(t, os.WriteFile(db, data, 0o600))
 	must(coordinator.Rebuild(limit(t), w.options()))(t)
 	wantSame(t, dump(t, w.state()), want)
+}
+
+// Whoever finds a coordinator that ended because its disk is full is told that
+// nothing is lost.
+func TestFullDiskHasAHint(t *testing.T) {
+	err := coordinator.ExplainDisk(fmt.Errorf("write: %w", syscall.ENOSPC))
+	var de *coordinator.DiskError
+	if !errors.As(err, &de) || !strings.Contains(de.Hint, "make room") || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("got %v", err)
+	}
+	if err := coordinator.ExplainDisk(os.ErrClosed); err != os.ErrClosed {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestPolicyChangeProjectsAnew(t *testing.T) {

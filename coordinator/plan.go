@@ -72,7 +72,7 @@ func (p *planner) one(v *quorum.Verdict, key string, q *store.Request) error {
 		q.Next = p.afterAnswer(q, evidence)
 	case q.Evidence != evidence && (refused(q) || q.Problem != ""):
 		q.Next = p.now // new votes may be what the signer missed
-	case q.Next.IsZero() && q.Problem == "" && (!refused(q) || q.Answer.Refusal.Retryable):
+	case q.Next.IsZero() && q.Problem == "":
 		q.Next = p.now // it was agreed before, then not, and is again
 	}
 	q.Evidence = evidence
@@ -87,10 +87,14 @@ func (p *planner) one(v *quorum.Verdict, key string, q *store.Request) error {
 // still open.
 func (p *planner) afterAnswer(q *store.Request, evidence statement.SHA256) time.Time {
 	switch {
+	case q.Answer.Seq <= q.AskedSeq && q.Next.IsZero():
+		return p.now // it was agreed before, then not, and is again
 	case q.Answer.Seq <= q.AskedSeq:
 		return q.Next // an answer to an earlier question of the same id
 	case refused(q) && !q.Answer.Refusal.Retryable && q.Evidence == evidence:
-		return time.Time{} // waits for a person
+		// It waits for a person. But nobody can verify a refusal, and one that
+		// somebody made up must not keep a file from being signed for ever.
+		return p.now.Add(time.Duration(p.c.config.Retry.Max))
 	case refused(q) && q.Evidence != evidence:
 		return p.now
 	}

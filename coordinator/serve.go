@@ -35,12 +35,13 @@ func (c *Coordinator) have(_ string, data []byte) ([]byte, error) {
 		return nil, err
 	}
 	a := wire.HaveAnswer{Version: quorum.Version, Recorded: []statement.SHA256{}, Rejected: []wire.Rejection{}}
+	found, err := c.db.Admissions(q.Statements)
+	if err != nil {
+		return nil, fmt.Errorf("look up statements: %w", err)
+	}
 	for _, id := range q.Statements {
-		adm, err := c.db.Admission(id)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-		case err != nil:
-			return nil, fmt.Errorf("look up statement: %w", err)
+		switch adm, ok := found[id]; {
+		case !ok:
 		case adm.Rejected:
 			a.Rejected = append(a.Rejected, wire.Rejection{Statement: id, Code: adm.Code, Message: adm.Message})
 		default:

@@ -22,3 +22,9 @@ func Hurry(v *Server) { v.again, v.pullWait = time.Millisecond, 100*time.Millise
 
 // Clip is clip.
 var Clip = clip
+
+// HoldParsing is as if a large request were being parsed, until release.
+func HoldParsing(s *Signer) (release func()) {
+	s.parsing <- struct{}{}
+	return func() { <-s.parsing }
+}

@@ -5,37 +5,28 @@ import (
 	"strings"
 
 	"quorate/internal/pgpsig"
+	"quorate/internal/sigcheck"
 	"quorate/quorum"
 	"quorate/quorum/statement"
 )
 
-// The notations that say inside of a signature why it was made. The domain is
-// reserved for names that are no domain (RFC 2606): it promises no site.
+// The notations that say inside of a signature why it was made. Coordinators want
+// to find them there, so their form is written down where both read it.
 const (
-	notationDomain = "@quorate.invalid"
-
-	NotationChannel  = "channel" + notationDomain
-	NotationTarget   = "target" + notationDomain
-	NotationPolicy   = "policy" + notationDomain   // version and digest
-	NotationQuorum   = "quorum" + notationDomain   // such as "distro 2 of 3"
-	NotationEvidence = "evidence" + notationDomain // digest of the evidence set
+	NotationChannel  = sigcheck.NotationChannel
+	NotationTarget   = sigcheck.NotationTarget
+	NotationPolicy   = sigcheck.NotationPolicy
+	NotationQuorum   = sigcheck.NotationQuorum
+	NotationEvidence = sigcheck.NotationEvidence
 )
-
-// maxNotation keeps a signature packet near a kilobyte. Only a target can be
-// longer; its whole text is in the evidence.
-const maxNotation = 256
 
 // notations are a function of the permit alone: equal requests under equal
 // policies give equal bytes as far as the key allows it.
 func notations(p *permit) []pgpsig.Notation {
 	r, v := p.approval.Request(), p.approval.Verdict()
-	return []pgpsig.Notation{
-		{Name: NotationChannel, Value: clip(r.Channel, maxNotation)},
-		{Name: NotationTarget, Value: clip(r.Target, maxNotation)},
-		{Name: NotationPolicy, Value: fmt.Sprintf("%d sha256:%s", p.policy.Version, p.policy.Digest)},
-		{Name: NotationQuorum, Value: fmt.Sprintf("%s %d of %d", v.Quorum, agreeing(r, v), len(p.channel.Roster))},
-		{Name: NotationEvidence, Value: p.approval.EvidenceDigest().String()},
-	}
+	tie := sigcheck.Notations(r.Channel, r.Target, p.policy, p.approval.EvidenceDigest())
+	return append(tie, pgpsig.Notation{Name: NotationQuorum,
+		Value: fmt.Sprintf("%s %d of %d", v.Quorum, agreeing(r, v), len(p.channel.Roster))})
 }
 
 // agreeing counts the operators that voted for exactly what is signed. Where no

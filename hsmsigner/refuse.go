@@ -53,13 +53,21 @@ func (s *Signer) refuse(ctx context.Context, t *trace, r *quorum.Request, d *den
 }
 
 // salvage reads of a request that was not understood who is to hear so. It
-// gives an empty request where even that cannot be read.
+// gives an empty request where even that cannot be read. Lists are passed over:
+// there may be millions of things in them.
 func salvage(data []byte) *quorum.Request {
-	r := new(quorum.Request)
-	if len(data) > quorum.MaxRequest || json.Unmarshal(data, r) != nil {
+	var h struct {
+		ID       statement.SHA256 `json:"id"`
+		Channel  string           `json:"channel"`
+		Target   string           `json:"target"`
+		Stage    string           `json:"stage"`
+		Artifact string           `json:"artifact"`
+		Digest   quorum.Digests   `json:"digest"`
+	}
+	if len(data) > quorum.MaxRequest || json.Unmarshal(data, &h) != nil {
 		return new(quorum.Request)
 	}
-	return r
+	return &quorum.Request{ID: h.ID, Channel: h.Channel, Target: h.Target, Stage: h.Stage, Artifact: h.Artifact, Digest: h.Digest}
 }
 
 // answerable reports whether a refusal can be addressed and stays small.

@@ -28,6 +28,10 @@ const (
 	// could not be published.
 	again = 5 * time.Second
 
+	// maxDeliveries is how often a request is worked on that never got an answer. One
+	// that ends the process would otherwise come first at every start, for ever.
+	maxDeliveries = 5
+
 	// flushLimit is how long the end of a process waits for the bus.
 	flushLimit = 2 * time.Second
 
@@ -49,6 +53,9 @@ type Server struct {
 
 	mu     sync.Mutex
 	cutOff []jetstream.Msg // owned by mu; what ctx ended before it was answered
+	raised map[string]bool // owned by mu; alarms that are in their stream
+
+	unpublished map[uint64]bool // owned by mu; requests whose answer the bus did not take
 }
 
 // NewServer serves s on conn. At most workers requests wait for the token at a
@@ -56,7 +63,7 @@ type Server struct {
 // the token need not wait for them.
 func NewServer(s *Signer, conn *bus.Conn, workers int) *Server {
 	return &Server{signer: s, conn: conn, log: s.log, again: again, pullWait: pullWait,
-		slots: make(chan struct{}, max(workers, 1)+runtime.GOMAXPROCS(0))}
+		slots: make(chan struct{}, max(workers, 1)+runtime.GOMAXPROCS(0)), unpublished: map[uint64]bool{}}
 }
 
 // Run serves until ctx is done. It asks for requests for every key that the
@@ -180,7 +187,7 @@ func (v *Server) handle(ctx context.Context, msg jetstream.Msg) {
 	}()
 	stop := v.keepAlive(msg)
 	defer stop()
-	reply, err := v.signer.Answer(ctx, msg.Data())
+	reply, err := v.answer(ctx, msg)
 	if err != nil {
 		v.keep(msg)
 		return
@@ -191,14 +198,45 @@ func (v *Server) handle(ctx context.Context, msg jetstream.Msg) {
 		return
 	case err != nil:
 		v.log.Error("answer not published", "request", reply.ID, "error", err)
+		v.noteUnpublished(msg, true)
 		_ = msg.NakWithDelay(v.again) // if that is lost, it comes after a minute
 		return
 	}
+	v.noteUnpublished(msg, false)
 	v.signer.testOnlyStage("published")
 	if err := msg.Ack(); err != nil {
 		v.log.Warn("request not acknowledged", "request", reply.ID, "error", err)
 	}
 	v.signer.testOnlyStage("acknowledged")
+}
+
+// answer asks the signer, unless the request came too often. That the bus does not
+// take an answer is not the request's fault and does not count.
+func (v *Server) answer(ctx context.Context, msg jetstream.Msg) (Reply, error) {
+	meta, err := msg.Metadata()
+	if err != nil || meta.NumDelivered <= maxDeliveries || v.isUnpublished(meta.Sequence.Stream) {
+		return v.signer.Answer(ctx, msg.Data())
+	}
+	v.log.Error("request given up", "sequence", meta.Sequence.Stream, "deliveries", meta.NumDelivered)
+	return v.signer.GiveUp(ctx, msg.Data(), meta.NumDelivered)
+}
+
+func (v *Server) isUnpublished(seq uint64) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.unpublished[seq]
+}
+
+func (v *Server) noteUnpublished(msg jetstream.Msg, is bool) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if delete(v.unpublished, meta.Sequence.Stream); is {
+		v.unpublished[meta.Sequence.Stream] = true
+	}
 }
 
 // publish puts alarms and the answer where they belong. Alarms go first: a crash
@@ -234,7 +272,8 @@ func answerID(msg jetstream.Msg, reply Reply) string {
 	return id
 }
 
-// raise publishes an alarm, once for each request that gives rise to it.
+// raise publishes an alarm, once for each request that gives rise to it: a refused
+// request is asked again for ever. After a crash it may be published once more.
 func (v *Server) raise(ctx context.Context, a wire.Alarm, request statement.SHA256) error {
 	data, err := wire.Encode(a)
 	if err != nil {
@@ -244,8 +283,33 @@ func (v *Server) raise(ctx context.Context, a wire.Alarm, request statement.SHA2
 	if err != nil {
 		return err
 	}
-	_, err = v.conn.Publish(ctx, subject, bus.MsgID([]byte(a.Code+" "+request.String())), data)
-	return err
+	id := bus.MsgID([]byte(a.Code + " " + request.String()))
+	if v.wasRaised(id) {
+		return nil
+	}
+	if err := v.conn.PublishForCertain(ctx, subject, id, data); err != nil {
+		return err
+	}
+	v.noteRaised(id)
+	return nil
+}
+
+// maxRaised bounds what is remembered of alarms; beyond it some are repeated.
+const maxRaised = 4096
+
+func (v *Server) wasRaised(id string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.raised[id]
+}
+
+func (v *Server) noteRaised(id string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.raised == nil || len(v.raised) >= maxRaised {
+		v.raised = map[string]bool{}
+	}
+	v.raised[id] = true
 }
 
 // keepAlive tells the bus that the request is being worked on, until stop.

@@ -69,6 +69,10 @@ func OpenToken(ctx context.Context, c TokenConfig, prompt io.Writer, log *slog.L
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	// A person should not type a PIN for nothing.
+	if err := token.CheckModule(c.Module); err != nil {
+		return nil, err
+	}
 	pin, err := c.PIN(prompt)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/ledger"
@@ -89,8 +90,27 @@ func TestCreateKeyAgain(t *testing.T) {
 		t.Error("the same key and time give another fingerprint")
 	}
 	n.UserID = "line\nbreak"
-	if _, err := hsmsigner.CreateKey(t.Context(), soft.token, n); err == nil || !strings.Contains(err.Error(), "has no certificate") {
+	if _, err := hsmsigner.CreateKey(t.Context(), soft.token, n); err == nil || !strings.Contains(err.Error(), "user id") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What no certificate can have is found before there is a key.
+func TestCreateKeyChecksFirst(t *testing.T) {
+	for want, change := range map[string]func(*hsmsigner.NewKey){
+		"user id":       func(n *hsmsigner.NewKey) { n.UserID = "line\nbreak" },
+		"lifetime":      func(n *hsmsigner.NewKey) { n.Lifetime = -time.Hour },
+		"expiry":        func(n *hsmsigner.NewKey) { n.Lifetime = 130 * 365 * 24 * time.Hour },
+		"creation time": func(n *hsmsigner.NewKey) { n.Created = time.Unix(-1, 0) },
+	} {
+		n := hsmsigner.NewKey{Label: "unmade", Type: token.Ed25519, UserID: archive, Created: keyTime}
+		change(&n)
+		if _, err := hsmsigner.CreateKey(t.Context(), soft.token, n); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", want, err)
+		}
+		if _, err := soft.token.Key("unmade"); !errors.Is(err, token.ErrKeyNotFound) {
+			t.Fatalf("%s: the key was made: %v", want, err)
+		}
 	}
 }
 

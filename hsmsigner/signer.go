@@ -48,6 +48,7 @@ type Signer struct {
 
 	policy  atomic.Pointer[policy.Policy] // replaced as a whole by SetPolicy
 	flights flights
+	parsing chan struct{} // held while a large request is parsed
 
 	testOnlyStage func(stage string) // called after each step; tests die here
 }
@@ -65,7 +66,7 @@ func New(o Options) (*Signer, error) {
 		return nil, errors.New("make signer: no keys")
 	}
 	s := &Signer{token: o.Token, ledger: o.Ledger, keys: map[string]Key{}, name: o.Name, now: o.Now, log: o.Logger,
-		flights: flights{running: map[statement.SHA256]chan struct{}{}}, testOnlyStage: func(string) {}}
+		flights: flights{running: map[statement.SHA256]chan struct{}{}}, parsing: make(chan struct{}, 1), testOnlyStage: func(string) {}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -116,14 +117,11 @@ type Reply struct {
 // be delivered again.
 func (s *Signer) Answer(ctx context.Context, data []byte) (Reply, error) {
 	t := s.begin()
-	r, ref := quorum.ParseRequest(data)
-	if ref == nil {
-		t.ask(r)
-		ref = checkID(r)
-	} else {
-		r = salvage(data)
-		t.ask(r)
+	r, ref, err := s.parse(ctx, data)
+	if err != nil {
+		return Reply{}, err
 	}
+	t.ask(r)
 	if ref != nil {
 		return s.refuse(ctx, t, r, &denial{Refusal: ref})
 	}
@@ -134,6 +132,48 @@ func (s *Signer) Answer(ctx context.Context, data []byte) (Reply, error) {
 	}
 	defer s.flights.leave(r.ID)
 	return s.answerOnce(ctx, t, r)
+}
+
+// GiveUp refuses a request that was delivered many times without an answer, and reads
+// as little of it as possible: perhaps it is what ends the process each time.
+// An answer that is stored already is given again; else whoever asks honestly asks
+// again.
+func (s *Signer) GiveUp(ctx context.Context, data []byte, deliveries uint64) (Reply, error) {
+	t, r := s.begin(), salvage(data)
+	t.ask(r)
+	if stored, found, err := s.ledger.Answer(ctx, r.ID); err == nil && found && isAnswerTo(stored, r) {
+		return s.repeat(t, r, stored), nil
+	}
+	return s.refuse(ctx, t, r, &denial{Refusal: &quorum.Refusal{Code: quorum.RefuseBadRequest, Retryable: true,
+		Message: fmt.Sprintf("request: delivered %d times without an answer", deliveries)}})
+}
+
+// isAnswerTo compares all that was read of a request, whose id is only a claim here.
+func isAnswerTo(stored []byte, r *quorum.Request) bool {
+	a, err := quorum.ParseAnswer(stored)
+	return err == nil && a.Channel == r.Channel && a.Target == r.Target && a.Stage == r.Stage && a.Artifact == r.Artifact && a.Digest == r.Digest
+}
+
+// largeRequest is how many bytes make a request one that is parsed alone.
+const largeRequest = 512 << 10
+
+// parse reads a request; where it refuses, the request has what could be read. Large
+// ones wait for each other: a queue full of them must not take the memory of as
+// many as there are slots. The error is only ever that of ctx.
+func (s *Signer) parse(ctx context.Context, data []byte) (*quorum.Request, *quorum.Refusal, error) {
+	if len(data) > largeRequest {
+		select {
+		case s.parsing <- struct{}{}:
+			defer func() { <-s.parsing }()
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+	r, ref := quorum.ParseRequest(data)
+	if ref != nil {
+		return salvage(data), ref, nil
+	}
+	return r, checkID(r), nil
 }
 
 func (s *Signer) answerOnce(ctx context.Context, t *trace, r *quorum.Request) (Reply, error) {

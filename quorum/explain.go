@@ -41,12 +41,25 @@ const minShort = 12
 // not make them look alike.
 func (v *Verdict) Short(d statement.SHA256) string {
 	full, n := d.String(), minShort
+	if len(v.Groups)+2*len(v.Changed)+len(v.Late) > 4*maxTold {
+		return full // comparing each with all of them would take for ever
+	}
 	for _, other := range v.digests() {
 		if other != d {
 			n = max(n, commonPrefix(full, other.String())+1)
 		}
 	}
 	return full[:n]
+}
+
+// maxTold bounds how many groups, votes and names an explanation lists: a verdict
+// from the network may have a million of them.
+const maxTold = 64
+
+// told cuts a list to what is told and says how many are left out.
+func told[T any](list []T) (head []T, more int) {
+	n := min(len(list), maxTold)
+	return list[:n], len(list) - n
 }
 
 // digests lists every digest that the verdict mentions.
@@ -138,15 +151,18 @@ func (v *Verdict) votes() (n int) {
 
 func (v *Verdict) facts() (out []string) {
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	for i := range v.Groups {
+	groups, more := told(v.Groups)
+	for i := range groups {
 		g := &v.Groups[i]
 		say("%s gave %s (%s): %s.", upper(count(len(g.Members), "operator")), Letter(i), v.Short(g.SHA256), operators(g.Members))
-		for _, m := range g.Members {
+		members, _ := told(g.Members)
+		for _, m := range members {
 			if m.OtherSHA512 != (statement.SHA512{}) {
 				say("%s gave another SHA-512 digest with it: one of the two is wrong.", safeName(m.Operator))
 			}
 		}
 	}
+	left(say, more, "digest")
 	if odd := v.oddOneOut(); odd != "" {
 		say("Only %s differs from everybody else: look there first.", odd)
 	}
@@ -156,9 +172,11 @@ func (v *Verdict) facts() (out []string) {
 	if len(v.Silent) > 0 {
 		say("Built the target, but not this file: %s.", names(v.Silent))
 	}
-	for i := range v.NoVotes {
-		say("No vote from %s: %s.", safeName(v.NoVotes[i].Operator), v.NoVotes[i].why())
+	none, more := told(v.NoVotes)
+	for i := range none {
+		say("No vote from %s: %s.", safeName(none[i].Operator), none[i].why())
 	}
+	left(say, more, "answer")
 	if len(v.Missing) > 0 {
 		say("No answer from %s.", names(v.Missing))
 	}
@@ -168,18 +186,31 @@ func (v *Verdict) facts() (out []string) {
 
 // history tells of votes that do not count, or not any more.
 func (v *Verdict) history(say func(format string, args ...any)) {
-	for _, c := range v.Changed {
+	changed, more := told(v.Changed)
+	for _, c := range changed {
 		say("%s gave %s first and %s later; the later one counts.", safeName(c.Operator), v.Short(c.From), v.Short(c.To))
 	}
-	for _, r := range v.Revoked {
+	left(say, more, "changed vote")
+	revoked, more := told(v.Revoked)
+	for _, r := range revoked {
 		say("The vote of %s does not count: the key of builder %s is revoked.", safeName(r.Operator), safeName(r.Builder))
 	}
-	for _, l := range v.Late {
+	left(say, more, "revoked vote")
+	late, more := told(v.Late)
+	for _, l := range late {
 		if l.Withdrawn {
 			say("%s took back its vote for what was signed.", safeName(l.Operator))
 			continue
 		}
 		say("%s differs from what was signed: it gave %s.", safeName(l.Operator), v.Short(l.SHA256))
+	}
+	left(say, more, "late vote")
+}
+
+// left says that something was not told.
+func left(say func(format string, args ...any), n int, noun string) {
+	if n > 0 {
+		say("Not shown: %s.", count(n, "more "+noun))
 	}
 }
 
@@ -200,7 +231,8 @@ func (v *Verdict) oddOneOut() string {
 
 // next says what would change the verdict. It is never empty.
 func (v *Verdict) next() (out []string) {
-	for _, n := range v.Needs {
+	needs, _ := told(v.Needs)
+	for _, n := range needs {
 		out = append(out, v.need(n))
 	}
 	if len(out) > 0 {
@@ -285,9 +317,13 @@ func operators(members []Member) string {
 }
 
 func names(list []string) string {
+	list, more := told(list)
 	out := make([]string, len(list))
 	for i, s := range list {
 		out[i] = safeName(s)
+	}
+	if more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(out, ", ")
 }

@@ -142,3 +142,32 @@ func explGroup(b byte, operators ...string) quorum.Group {
 	}
 	return g
 }
+
+// TestAnExplanationIsBounded: a verdict may have come from a server that makes up
+// operators to fill the screen of whoever asks.
+func TestAnExplanationIsBounded(t *testing.T) {
+	const many = 20_000
+	v := quorum.Verdict{State: quorum.Disputed}
+	for i := range many {
+		d := statement.SHA256{byte(i), byte(i >> 8)}
+		m := quorum.Member{Operator: fmt.Sprint("o", i), OtherSHA512: statement.SHA512{1}}
+		v.Groups = append(v.Groups, quorum.Group{SHA256: d, Members: []quorum.Member{m}})
+		v.Missing, v.Silent = append(v.Missing, m.Operator), append(v.Silent, m.Operator)
+		v.NoVotes = append(v.NoVotes, quorum.NoVote{Operator: m.Operator})
+		v.Changed = append(v.Changed, quorum.Change{Operator: m.Operator, From: d})
+		v.Late = append(v.Late, quorum.Late{Member: m, SHA256: d})
+		v.Needs = append(v.Needs, quorum.Need{SHA256: d, More: 1, From: v.Missing})
+	}
+	e := quorum.Explain(&v)
+	if n := len(e.Facts) + len(e.Next); n > 1000 {
+		t.Errorf("%d sentences", n)
+	}
+	for _, s := range slices.Concat(e.Facts, e.Next) {
+		if len(s) > 4096 {
+			t.Errorf("a sentence of %d bytes: %.80s", len(s), s)
+		}
+	}
+	if !slices.Contains(e.Facts, fmt.Sprintf("Not shown: %d more late votes.", many-64)) {
+		t.Errorf("what is left out is not said: %q", e.Facts[len(e.Facts)-1])
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -22,6 +23,7 @@ const (
 	MaxRequest  = 8<<20 - 64<<10 // what fits into a bus message of 8 MiB: the evidence of some dozen operators
 	MaxAnswer   = 1 << 20
 	MaxEvidence = 256 // statements
+	MaxOutputs  = 64  // signatures of one request
 )
 
 // Version is the version of requests and answers.
@@ -161,14 +163,42 @@ func ParseRequest(data []byte) (*Request, *Refusal) {
 	if len(data) > MaxRequest {
 		return nil, &Refusal{Code: RefuseTooLarge, Message: fmt.Sprintf("request has %d bytes, at most %d", len(data), MaxRequest)}
 	}
+	if err := bounded(data); err != nil {
+		return nil, refuseRequest(RefuseTooLarge, "request: %v", err)
+	}
 	r := new(Request)
 	if err := json.Unmarshal(data, r, json.RejectUnknownMembers(true)); err != nil {
 		return nil, &Refusal{Code: RefuseBadRequest, Message: fmt.Sprintf("request: %v", err)}
+	}
+	if len(r.Outputs) > MaxOutputs {
+		return nil, refuseRequest(RefuseTooLarge, "request: %d outputs, at most %d", len(r.Outputs), MaxOutputs)
 	}
 	if err := r.compact(); err != nil {
 		return nil, &Refusal{Code: RefuseBadRequest, Message: err.Error()}
 	}
 	return r, nil
+}
+
+// maxMembers bounds an object in a request, an answer or an evidence file.
+const maxMembers = 64
+
+// bounded counts what is in the JSON before anything is made of it: millions of
+// empty statements fit into the bytes of a request, and each takes many times its
+// bytes when it is decoded. What is no JSON is left to whoever decodes.
+func bounded(data []byte) error {
+	d := jsontext.NewDecoder(bytes.NewBuffer(data))
+	for {
+		if _, err := d.ReadToken(); err != nil {
+			return nil
+		}
+		kind, n := d.StackIndex(d.StackDepth())
+		switch {
+		case kind == '[' && n > MaxEvidence:
+			return fmt.Errorf("%.100q has more than %d elements", d.StackPointer().Parent(), MaxEvidence)
+		case kind == '{' && n > 2*maxMembers: // names and values
+			return fmt.Errorf("%.100q has more than %d members", d.StackPointer().Parent(), maxMembers)
+		}
+	}
 }
 
 // compact takes white space out of the states, which the id covers as bytes.
@@ -184,6 +214,17 @@ func (r *Request) compact() error {
 
 // RefusalCode is a stable word for why a signer refuses.
 type RefusalCode string
+
+// valid tells codes from what would pass for no refusal, or for a page of text,
+// where codes are kept and shown. Those of a later version are valid, too.
+func (c RefusalCode) valid() bool {
+	return len(c) > 0 && len(c) <= maxRefusalCode && strings.Trim(string(c), "abcdefghijklmnopqrstuvwxyz-") == "" && c[0] != '-'
+}
+
+const maxRefusalCode = 64
+
+// MaxRefusalMessage bounds the text of a refusal, in bytes.
+const MaxRefusalMessage = 4 << 10
 
 // Why a signer refuses.
 const (
@@ -253,6 +294,9 @@ func ParseAnswer(data []byte) (*Answer, error) {
 	if len(data) > MaxAnswer {
 		return nil, fmt.Errorf("answer: %d bytes, at most %d", len(data), MaxAnswer)
 	}
+	if err := bounded(data); err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
 	a := new(Answer)
 	if err := json.Unmarshal(data, a, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("answer: %w", err)
@@ -262,6 +306,12 @@ func ParseAnswer(data []byte) (*Answer, error) {
 		return nil, fmt.Errorf("answer: version %d, want %d", a.Version, Version)
 	case (a.Refusal == nil) == (len(a.Signatures) == 0):
 		return nil, fmt.Errorf("answer: want either signatures or a refusal")
+	case len(a.Signatures) > MaxOutputs:
+		return nil, fmt.Errorf("answer: %d signatures, at most %d", len(a.Signatures), MaxOutputs)
+	case a.Refusal != nil && !a.Refusal.Code.valid():
+		return nil, fmt.Errorf("answer: the code of the refusal is no word of a-z and -")
+	case a.Refusal != nil && len(a.Refusal.Message) > MaxRefusalMessage:
+		return nil, fmt.Errorf("answer: the refusal's message has %d bytes, at most %d", len(a.Refusal.Message), MaxRefusalMessage)
 	}
 	return a, nil
 }
@@ -284,6 +334,9 @@ func ParseBundle(data []byte) (*Bundle, error) {
 	if len(data) > MaxBundle {
 		return nil, fmt.Errorf("evidence file: %d bytes, at most %d", len(data), MaxBundle)
 	}
+	if err := bounded(data); err != nil {
+		return nil, fmt.Errorf("evidence file: %w", err)
+	}
 	b := new(Bundle)
 	if err := json.Unmarshal(data, b, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("evidence file: %w", err)
@@ -293,6 +346,8 @@ func ParseBundle(data []byte) (*Bundle, error) {
 		return nil, fmt.Errorf("evidence file: version %d, want %d", b.Version, Version)
 	case b.Request == nil || b.Answer == nil:
 		return nil, fmt.Errorf("evidence file: request or answer is missing")
+	case len(b.Request.Outputs) > MaxOutputs || len(b.Answer.Signatures) > MaxOutputs:
+		return nil, fmt.Errorf("evidence file: %d outputs and %d signatures, at most %d", len(b.Request.Outputs), len(b.Answer.Signatures), MaxOutputs)
 	}
 	if err := b.Request.compact(); err != nil {
 		return nil, fmt.Errorf("evidence file: %w", err)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -237,4 +239,54 @@ func TestARefusalIsAnError(t *testing.T) {
 	if err.Error() != "held: why" {
 		t.Error(err)
 	}
+}
+
+// TestMillionsOfNothingAreNotDecoded: each empty statement takes three bytes of a
+// file and many times that once it is decoded.
+func TestMillionsOfNothingAreNotDecoded(t *testing.T) {
+	list := func(element string, n int) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + "]"
+	}
+	request := func(member, value string) string { return `{"version":1,"` + member + `":` + value + `}` }
+	full := (quorum.MaxRequest - 500) / 3
+	for name, text := range map[string]string{
+		"statements":             request("evidence", list("{}", full)),
+		"one statement too many": request("evidence", list("{}", quorum.MaxEvidence+1)),
+		"outputs":                request("outputs", list("{}", full)),
+		"one output too many":    request("outputs", list(`{"format":"openpgp","key":"k"}`, quorum.MaxOutputs+1)),
+		"members":                request("signables", `{"`+strings.Join(numbers(full/10), `":0,"`)+`":0}`),
+	} {
+		var refused *quorum.Refusal
+		if spent := allocated(func() { _, refused = quorum.ParseRequest([]byte(text)) }); refused == nil || refused.Code != quorum.RefuseTooLarge {
+			t.Errorf("%s: %v", name, refused)
+		} else if spent > 2*quorum.MaxRequest {
+			t.Errorf("%s: %d bytes allocated", name, spent)
+		}
+		var err error
+		bundle := `{"version":1,"policy":"","request":` + text + `,"answer":{"version":1}}`
+		if spent := allocated(func() { _, err = quorum.ParseBundle([]byte(bundle)) }); err == nil || spent > 2*quorum.MaxRequest {
+			t.Errorf("%s in an evidence file: %v, %d bytes allocated", name, err, spent)
+		}
+	}
+	bundle := `{"version":1,"policy":"","request":{"version":1},"answer":{"version":1,"statements":` + list(`"`+someSum+`"`, quorum.MaxEvidence+1) + `}}`
+	if _, err := quorum.ParseBundle([]byte(bundle)); err == nil || !strings.Contains(err.Error(), "/answer/statements") {
+		t.Errorf("statements of an answer: %v", err)
+	}
+}
+
+func numbers(n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprint(i)
+	}
+	return list
+}
+
+// allocated is how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
 }

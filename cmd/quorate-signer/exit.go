@@ -75,6 +75,9 @@ func splitHint(text string) (rest, hint string) {
 
 // advice says what to do about errors that come without a hint.
 func advice(err error) string {
+	if errors.Is(err, token.ErrTokenMade) { // whatever else it is
+		return "keep both PINs, they are this token's; set the user PIN with the module's own tool, or remove the token with it and begin again"
+	}
 	for sentinel, hint := range map[error]string{
 		token.ErrPINIncorrect:   "the PIN was tried once; correct the pin file before the next try, tokens lock after a few",
 		token.ErrPINLocked:      "the security officer can set a new user PIN",

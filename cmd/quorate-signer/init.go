@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,10 +36,24 @@ func (c *initCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.err, "wrote %s\nthe coordinator must enrol this nkey as %q with role signer:\n",
-		filepath.Join(c.State, hsmsigner.ConfigFile), c.Name)
+	fmt.Fprintf(s.err, "wrote %s\nthe coordinator must enrol this nkey as %q with role signer:\n  %s\n",
+		filepath.Join(c.State, hsmsigner.ConfigFile), c.Name, c.enrol(nkey))
 	_, err = fmt.Fprintln(s.out, nkey)
 	return err
+}
+
+// enrol is the command for the coordinator's keeper, complete but for the state
+// directory, which is on another machine.
+func (c *initCmd) enrol(nkey string) string {
+	keys := ""
+	for _, k := range c.Key {
+		label, _, _ := strings.Cut(k, "=")
+		keys += " --key " + label
+	}
+	if keys == "" {
+		keys = " --key LABEL"
+	}
+	return fmt.Sprintf("quorate coordinator enroll --state DIR --role signer%s %s %s", keys, c.Name, nkey)
 }
 
 // keys reads --key and --x509. What a key lacks is found out with the policy.
@@ -98,7 +113,7 @@ type tokenInitCmd struct {
 	GeneratePins bool   `help:"Write random PINs to the two files, which must not exist."`
 }
 
-func (c *tokenInitCmd) Run(s *streams) error {
+func (c *tokenInitCmd) Run(s *streams) (err error) {
 	if c.GeneratePins {
 		if c.SoPinFile == "" || c.PinFile == "" {
 			return usage("--generate-pins needs --so-pin-file and --pin-file")
@@ -107,6 +122,8 @@ func (c *tokenInitCmd) Run(s *streams) error {
 			if err := generatePIN(path); err != nil {
 				return err
 			}
+			// Else the next try would take them for the PINs of a token.
+			defer func() { err = dropPIN(path, err) }()
 		}
 	}
 	so, err := readPIN(s, c.SoPinFile, "security officer's PIN")
@@ -132,6 +149,18 @@ func generatePIN(path string) error {
 	err := hsmsigner.WriteNew(path, []byte(rand.Text()+"\n"), 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return usage("generate pin: %w (hint: it may be the PIN of a token; leave out --generate-pins to use it)", err)
+	}
+	return err
+}
+
+// dropPIN removes a PIN that this run wrote, when the run failed. A token that is
+// initialised already has it.
+func dropPIN(path string, err error) error {
+	if err == nil || errors.Is(err, token.ErrTokenMade) {
+		return err
+	}
+	if e := os.Remove(path); e != nil {
+		return errors.Join(err, e)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -29,24 +30,37 @@ type chooseToken struct {
 	tokenFlags
 }
 
+// settings are where the token is, and the keys of the configuration if there is
+// one. The token is not touched.
+func (c *chooseToken) settings() (conf hsmsigner.TokenConfig, keys []hsmsigner.KeyConfig, err error) {
+	if c.Config == "" {
+		if c.Module == "" {
+			return conf, nil, usage("give --config, or --module and --token")
+		}
+		return c.config(), nil, nil
+	}
+	if c.tokenFlags != (tokenFlags{}) {
+		return conf, nil, usage("--config excludes --module, --token, --serial and --pin-file")
+	}
+	file, err := hsmsigner.LoadConfig(c.Config)
+	if err != nil {
+		return conf, nil, err
+	}
+	return file.Token, file.Keys, nil
+}
+
 // open opens the token, and returns the keys of the configuration if there is one.
 func (c *chooseToken) open(ctx context.Context, s *streams) (*token.Token, []hsmsigner.KeyConfig, error) {
-	conf := c.config()
-	var keys []hsmsigner.KeyConfig
-	if c.Config != "" {
-		if c.tokenFlags != (tokenFlags{}) {
-			return nil, nil, usage("--config excludes --module, --token, --serial and --pin-file")
-		}
-		file, err := hsmsigner.LoadConfig(c.Config)
-		if err != nil {
-			return nil, nil, err
-		}
-		conf, keys = file.Token, file.Keys
-	} else if c.Module == "" {
-		return nil, nil, usage("give --config, or --module and --token")
+	conf, keys, err := c.settings()
+	if err != nil {
+		return nil, nil, err
 	}
-	tok, err := hsmsigner.OpenToken(ctx, conf, s.err, logger(s, "text", slog.LevelWarn))
+	tok, err := openToken(ctx, s, conf)
 	return tok, keys, err
+}
+
+func openToken(ctx context.Context, s *streams, conf hsmsigner.TokenConfig) (*token.Token, error) {
+	return hsmsigner.OpenToken(ctx, conf, s.err, logger(s, "text", slog.LevelWarn))
 }
 
 type keyCreateCmd struct {
@@ -72,7 +86,19 @@ func (c *keyCreateCmd) Run(ctx context.Context, s *streams) (err error) {
 	if !c.Bare && c.UserID == "" {
 		return usage("--user-id is missing: whom the certificate names (hint: --no-certificate makes a key without one)")
 	}
-	tok, keys, err := c.open(ctx, s)
+	conf, keys, err := c.settings()
+	if err != nil {
+		return err
+	}
+	path := certificatePath(c.Cert, keys, c.Label)
+	n := c.newKey(kt)
+	if !c.Bare {
+		// Before the token is touched: what cannot be written should not be made.
+		if err := c.check(n, path); err != nil {
+			return err
+		}
+	}
+	tok, err := openToken(ctx, s, conf)
 	if err != nil {
 		return err
 	}
@@ -80,19 +106,7 @@ func (c *keyCreateCmd) Run(ctx context.Context, s *streams) (err error) {
 	if c.Bare {
 		return c.bare(tok, s, kt)
 	}
-	path := certificatePath(c.Cert, keys, c.Label)
-	if path == "" {
-		return usage("--cert is missing, and no configuration says where the certificate of %q goes", c.Label)
-	}
-	// Before the key is made: what cannot be written should not be made.
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return usage("%s exists already (hint: it may be the only certificate of a key; choose another --cert)", path)
-	}
-	if c.Created.IsZero() {
-		c.Created = time.Now()
-	}
-	cert, err := hsmsigner.CreateKey(ctx, tok, hsmsigner.NewKey{Label: c.Label, Type: kt, UserID: c.UserID,
-		Created: c.Created, Lifetime: c.Lifetime, Existing: c.Existing})
+	cert, err := hsmsigner.CreateKey(ctx, tok, n)
 	if err != nil {
 		return err
 	}
@@ -103,6 +117,34 @@ func (c *keyCreateCmd) Run(ctx context.Context, s *streams) (err error) {
 	fmt.Fprintf(s.err, "made key %q (%s); its certificate is %s\n", c.Label, kt, path)
 	_, err = fmt.Fprintln(s.out, cert.Fingerprint())
 	return err
+}
+
+func (c *keyCreateCmd) newKey(kt token.KeyType) hsmsigner.NewKey {
+	return hsmsigner.NewKey{Label: c.Label, Type: kt, UserID: c.UserID, Created: c.Created, Lifetime: c.Lifetime, Existing: c.Existing}
+}
+
+// check finds what would leave a key without its certificate.
+func (c *keyCreateCmd) check(n hsmsigner.NewKey, path string) error {
+	if path == "" {
+		return usage("--cert is missing, and no configuration says where the certificate of %q goes", c.Label)
+	}
+	if err := n.Check(); err != nil {
+		return usageError{err}
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return usage("%s exists already (hint: it may be the only certificate of a key; choose another --cert)", path)
+	}
+	return checkFolder(filepath.Dir(path))
+}
+
+// checkFolder tries whether a file can be made there: no look at the mode says so
+// for sure.
+func checkFolder(dir string) error {
+	f, err := os.CreateTemp(dir, ".quorate-*")
+	if err != nil {
+		return usage("the certificate cannot be written: %w (hint: make the folder %s, or choose another with --cert)", err, dir)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // bare makes a key and nothing that could be read with it. Its name is the SHA-256

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"time"
 
 	"quorate/hsmsigner"
@@ -47,9 +48,17 @@ func (c *keyExportCmd) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	if c.Out != "" {
-		return hsmsigner.WriteNew(c.Out, data, 0o644)
+		return writeExport(c.Out, data)
 	}
 	_, err = s.out.Write(data)
+	return err
+}
+
+func writeExport(path string, data []byte) error {
+	err := hsmsigner.WriteNew(path, data, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return usage("%w (hint: nothing is overwritten; choose another file, or remove this one if nobody needs it)", err)
+	}
 	return err
 }
 

@@ -19,12 +19,15 @@ type ledgerCmd struct {
 
 // chooseLedger is a configuration, or the file itself.
 type chooseLedger struct {
-	Config string `xor:"ledger" required:"" placeholder:"FILE" help:"Configuration of the signer."`
-	Ledger string `xor:"ledger" required:"" placeholder:"FILE" help:"The ledger itself."`
+	Config string `xor:"ledger" placeholder:"FILE" help:"Configuration of the signer; or give --ledger."`
+	Ledger string `xor:"ledger" placeholder:"FILE" help:"The ledger itself; or give --config."`
 }
 
 func (c *chooseLedger) open(ctx context.Context) (*ledger.Ledger, error) {
 	path := c.Ledger
+	if path == "" && c.Config == "" {
+		return nil, usage("give --config or --ledger")
+	}
 	if c.Config != "" {
 		conf, err := hsmsigner.LoadConfig(c.Config)
 		if err != nil {

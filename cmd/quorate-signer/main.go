@@ -32,6 +32,8 @@ type cli struct {
 	Selftest selftestCmd `cmd:"" help:"Make and verify one signature with each key."`
 	Ledger   ledgerCmd   `cmd:"" help:"Show what was signed and refused."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
+
+	PrintVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 type versionCmd struct{}
@@ -55,7 +57,7 @@ func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var c cli
-	parser, err := kong.New(&c, kong.Name("quorate-signer"), kong.Writers(s.out, s.err),
+	parser, err := kong.New(&c, kong.Name("quorate-signer"), kong.Writers(s.out, s.err), kong.Vars{"version": "quorate-signer " + version},
 		kong.Description("Signs what enough independent builders built alike, with a key in a token."),
 		kong.Bind(s), kong.BindTo(ctx, (*context.Context)(nil)))
 	if err != nil {

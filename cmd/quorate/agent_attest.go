@@ -183,10 +183,13 @@ func (c *attestCmd) deliver(ctx context.Context, s *builderagent.State, st *stat
 	return nil
 }
 
-// sayRejected names the code once; most messages end with it.
+// sayRejected names the code once; most messages end with it again.
 func sayRejected(r *spool.Reason) string {
-	code := string(r.Code)
-	return code + ": " + strings.TrimSuffix(r.Message, " ("+code+")")
+	return string(r.Code) + ": " + sayOnce(r.Code, r.Message)
+}
+
+func sayOnce(code statement.Code, message string) string {
+	return strings.TrimSuffix(message, " ("+string(code)+")")
 }
 
 // attestResult is what --json prints.

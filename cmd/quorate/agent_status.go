@@ -59,7 +59,7 @@ func (c *agentStatusCmd) Run() error {
 		fmt.Println("pending", p.Statement, p.Channel, p.Target)
 	}
 	for _, r := range st.Rejected {
-		fmt.Println("rejected", r.Statement, r.Code, render.Message(r.Message))
+		fmt.Println("rejected", r.Statement, r.Code, render.Message(sayOnce(r.Code, r.Message)))
 	}
 	fmt.Printf("%d pending, %d confirmed, %d rejected\n", len(st.Pending), len(st.Sent), len(st.Rejected))
 	return nil

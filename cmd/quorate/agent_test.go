@@ -175,7 +175,7 @@ func (b *scriptBus) answer(ctx context.Context, data []byte) ([]byte, error) {
 		switch {
 		case !stored[id]:
 		case b.reject != "":
-			a.Rejected = append(a.Rejected, wire.Rejection{Statement: id, Code: b.reject, Message: "as the script wants it"})
+			a.Rejected = append(a.Rejected, wire.Rejection{Statement: id, Code: b.reject, Message: "as the script wants it (" + string(b.reject) + ")"})
 		default:
 			a.Recorded = append(a.Recorded, id)
 		}

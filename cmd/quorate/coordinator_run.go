@@ -27,7 +27,7 @@ func (c *coordinatorRunCmd) Run() error {
 		return err
 	}
 	co, err := coordinator.Start(ctx, o)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return nil // told to stop before it ran
 	}
 	if err != nil {

@@ -41,6 +41,8 @@ type cli struct {
 	Verify      verifyCmd      `cmd:"" help:"Check a signature and its evidence offline."`
 	Policy      policyCmd      `cmd:"" help:"Say what a policy file means."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
+
+	PrintVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 type versionCmd struct{}
@@ -76,7 +78,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 // is for people to standard error.
 func run(args []string) int {
 	var c cli
-	parser, err := kong.New(&c, kong.Name("quorate"),
+	parser, err := kong.New(&c, kong.Name("quorate"), kong.Vars{"version": "quorate " + version},
 		kong.Description("Signs what enough independent builders built alike."))
 	if err != nil {
 		return report(err)

@@ -163,6 +163,9 @@ func checkOut(dir string) error {
 		return nil
 	}
 	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return usageError("make it first, or leave out --out: then the output goes beside the file", "--out: there is no folder %s", render.Text(dir))
+	}
 	if err != nil {
 		return unreadable(dir, err)
 	}

@@ -96,6 +96,9 @@ func (c *showCmd) hash() (*hashedFile, error) {
 	return h, err
 }
 
+// maxShown bounds the cases of one target: its channels and stages.
+const maxShown = 256
+
 func (c *showCmd) askTarget(ctx context.Context, cl *client.Client) (*shown, error) {
 	s := &shown{}
 	flags := caseFlags{c.Channel, c.What, c.Stage}
@@ -110,7 +113,9 @@ func (c *showCmd) askTarget(ctx context.Context, cl *client.Client) (*shown, err
 		if err != nil {
 			return nil, serverError(err)
 		}
-		s.targets = append(s.targets, detail)
+		if s.targets = append(s.targets, detail); len(s.targets) == maxShown {
+			break
+		}
 	}
 	return s, nil
 }

@@ -69,14 +69,27 @@ func (p *printer) target(t *api.TargetDetail) {
 		p.answers(t.Statements)
 	}
 	for i := range t.Artifacts {
-		p.line("")
+		if p.line(""); i == maxDetails {
+			p.line("Details of %s are not shown; --json has all.", plural(len(t.Artifacts)-i, "more file"))
+			return
+		}
 		p.artifact(&t.Artifacts[i])
 	}
 }
 
+// Bounds of what is printed, against a coordinator that invents things to fill
+// the screen with.
+const (
+	maxDetails = 2000 // artifacts
+	maxLines   = 256  // of one kind about an artifact, such as digests
+)
+
+// first cuts a list to what is printed.
+func first[T any](list []T) []T { return list[:min(len(list), maxLines)] }
+
 // answers lists what builders said when there is no file to put it beside.
 func (p *printer) answers(list []api.StatementInfo) {
-	for _, s := range list {
+	for _, s := range first(list) {
 		text := render.Text(s.Operator) + " (" + render.Text(s.Builder) + "): " + render.Text(string(s.Status))
 		if s.Reason != "" {
 			text += ", " + fmt.Sprintf("%q", cut(s.Reason, 300))
@@ -126,14 +139,14 @@ func (p *printer) artifact(a *api.Artifact) {
 		p.wrap("  > ", n)
 	}
 	p.requests(a)
-	for _, s := range a.Signatures {
+	for _, s := range first(a.Signatures) {
 		p.wrap("  signature ", fmt.Sprintf("%s with key %s, by %s at %s", render.Text(string(s.Format)), render.Text(s.Key), render.Text(s.Fingerprint), stamp(s.SignedAt)))
 	}
 	p.digests(a)
 }
 
 func (p *printer) requests(a *api.Artifact) {
-	for _, r := range a.Requests {
+	for _, r := range first(a.Requests) {
 		text := fmt.Sprintf("key %s, asked %s, last at %s", render.Text(r.Key), times(r.Attempts), stamp(r.Asked))
 		if r.Refusal != nil {
 			text += "; refused: " + sayRefusal(r.Refusal)
@@ -159,10 +172,10 @@ func times(n int) string {
 
 // digests stand in full on lines of their own, to be copied.
 func (p *printer) digests(a *api.Artifact) {
-	for i := range a.Groups {
+	for i := range first(a.Groups) {
 		p.line("  %-2s sha256 %s", quorum.Letter(i), a.Groups[i].SHA256)
 	}
-	for i := range a.Late {
+	for i := range first(a.Late) {
 		if !a.Late[i].Withdrawn {
 			p.line("  !  sha256 %s", a.Late[i].SHA256)
 		}

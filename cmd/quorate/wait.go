@@ -14,6 +14,10 @@ import (
 	"quorate/internal/sigcheck"
 )
 
+// lookLimit bounds a single look at all files together. A server that answers each
+// request just in time would hold the caller for as long as it likes.
+const lookLimit = 5 * time.Minute
+
 type waitCmd struct {
 	serverFlags
 	caseFlags
@@ -47,6 +51,8 @@ func (c *waitCmd) Run() error {
 	}
 	ctx := context.Background()
 	if c.Timeout == 0 {
+		ctx, cancel := context.WithTimeout(ctx, lookLimit)
+		defer cancel()
 		err = w.Fresh(ctx)
 	} else {
 		ctx, cancel := context.WithTimeout(ctx, c.Timeout)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,6 +14,7 @@ import (
 	"quorate/internal/pgpsig"
 	"quorate/internal/render"
 	"quorate/internal/sigcheck"
+	"quorate/quorum"
 	"quorate/quorum/format"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
@@ -66,9 +69,12 @@ func (f finding) failed(code int, message string) finding {
 }
 
 // wanted are the signatures to fetch, of formats that are known here, in the order
-// in which the channel lists them.
+// in which the channel lists them; no more than a request can have asked for.
 func (w *waiter) wanted(a *api.Artifact) (out []api.Signature) {
 	for _, s := range a.Signatures {
+		if len(out) == quorum.MaxOutputs {
+			break
+		}
 		if _, err := format.Lookup(s.Format); err == nil && (w.cmd.Key == "" || w.cmd.Key == s.Key) {
 			out = append(out, s)
 		}
@@ -104,6 +110,9 @@ func (w *waiter) write(f *waitFile, found finding, good []checked, problems []st
 	found.code = exitOK
 	var said []string
 	for _, s := range good {
+		if alreadyWritten(found.written, s) {
+			continue
+		}
 		path, err := w.outputPath(f, found.written, s.named.Output)
 		if err == nil {
 			err = writeFile(path, w.encode(s))
@@ -114,8 +123,28 @@ func (w *waiter) write(f *waitFile, found finding, good []checked, problems []st
 		found.written = append(found.written, written{s.named.Output, path, s.sig.Fingerprint, s.sig.Time})
 		said = append(said, fmt.Sprintf("by %s, in %s", s.sig.Fingerprint, render.Text(path)))
 	}
+	said[len(said)-1] += " (" + sayCase(found.artifact) + ")"
 	found.message = "signed " + strings.Join(append(said, problems...), "; ")
 	return found
+}
+
+// sayCase names what the signature is for: the same bytes may be in several
+// targets.
+func sayCase(a *api.Artifact) string {
+	text := render.Text(a.Target)
+	if a.Stage != "" {
+		text += " stage " + render.Text(a.Stage)
+	}
+	return text + " in channel " + render.Text(a.Channel)
+}
+
+// alreadyWritten reports whether a signature of that format and key was written. A
+// server that lists one genuine signature under many names would otherwise
+// choose the paths to which it is written.
+func alreadyWritten(before []written, s checked) bool {
+	return slices.ContainsFunc(before, func(b written) bool {
+		return b.Format == s.named.Format && b.Fingerprint == s.sig.Fingerprint
+	})
 }
 
 // outputPath is the file's name with the suffix of the format, such as FILE.sig, for
@@ -134,13 +163,51 @@ func (w *waiter) outputPath(f *waitFile, before []written, o policy.Output) (str
 		if !statement.ValidName(o.Key) {
 			return "", fmt.Errorf("the coordinator names a key %s, which is not a name", render.Text(o.Key))
 		}
+		if err := w.keyNamesFile(f, "."+o.Key); err != nil {
+			return "", err
+		}
 		suffix = "." + o.Key + suffix
 	}
 	path := beside(f.path, w.cmd.Out, suffix)
+	if other := w.given(path); other != nil {
+		return "", fmt.Errorf("the signature of %s would be written over %s", render.Text(f.path), render.Text(other.path))
+	}
 	if slices.ContainsFunc(before, func(s written) bool { return s.Path == path }) {
 		return "", fmt.Errorf("two signatures would be %s; choose one with --key", render.Text(path))
 	}
 	return path, nil
+}
+
+// keyNamesFile refuses a key's name that makes the signature of FILE the one of
+// another file, as the name "files" does beside core.db.files: the coordinator
+// would have the signature of that file overwritten.
+func (w *waiter) keyNamesFile(f *waitFile, suffix string) error {
+	taken := beside(f.path, w.cmd.Out, suffix)
+	for _, path := range []string{f.path + suffix, taken} {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("a signature of %s would take the place of one of %s; choose one with --key", render.Text(f.path), render.Text(path))
+		}
+	}
+	for _, other := range w.files {
+		if filepath.Clean(beside(other.path, w.cmd.Out, "")) == filepath.Clean(taken) {
+			return fmt.Errorf("a signature of %s would take the place of one of %s; choose one with --key", render.Text(f.path), render.Text(other.path))
+		}
+	}
+	return nil
+}
+
+// given returns the file of the command line that is at the path.
+func (w *waiter) given(path string) *waitFile {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil // nothing is there to be overwritten
+	}
+	for _, f := range w.files {
+		if os.SameFile(f.info, info) {
+			return f
+		}
+	}
+	return nil
 }
 
 // encode gives the form that was asked for. The signature verified, so it can be

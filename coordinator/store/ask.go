@@ -112,6 +112,15 @@ func (tx *Tx) Request(id CaseID, artifact, key string) (*Request, error) {
 	return list[0], nil
 }
 
+// Asked reads the question with that id, or nil if it was not asked.
+func (tx *Tx) Asked(id statement.SHA256) (*Request, error) {
+	list, err := requests(tx, "q.id = ? LIMIT 1", id[:])
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return list[0], nil
+}
+
 // Projected is the position of the projection.
 func (tx *Tx) Projected() (seq uint64, err error) {
 	err = one(tx, []any{&seq}, "SELECT projected FROM cursor WHERE id = 1")

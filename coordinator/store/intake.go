@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"quorate/quorum"
 	"quorate/quorum/statement"
 )
@@ -132,13 +134,16 @@ type Answer struct {
 	Refusal   *quorum.Refusal // nil: signed
 }
 
-// AddAnswer remembers the answer to a request.
+// AddAnswer remembers the answer to a request. A refusal, which anybody could have
+// made up, does not take the place of a signature.
 func (tx *Tx) AddAnswer(a *Answer) error {
 	var r quorum.Refusal
 	if a.Refusal != nil {
 		r = *a.Refusal
 	}
-	return tx.exec("INSERT OR REPLACE INTO answer (request_id, seq, received, code, message, retryable) VALUES (?, ?, ?, ?, ?, ?)",
+	return tx.exec(`INSERT INTO answer (request_id, seq, received, code, message, retryable) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (request_id) DO UPDATE SET seq = excluded.seq, received = excluded.received, code = excluded.code,
+		message = excluded.message, retryable = excluded.retryable WHERE answer.code <> '' OR excluded.code = ''`,
 		a.RequestID[:], a.Seq, nanos(a.Received), string(r.Code), r.Message, r.Retryable)
 }
 
@@ -197,11 +202,12 @@ func (db *DB) MessageAt(seq uint64) (m Message, err error) {
 
 // ClearProjection throws away what follows from the record, so that it can be
 // projected again by another basis. Verdicts stay until they are decided anew:
-// readers see the old ones meanwhile.
+// readers see the old ones meanwhile. What a digest was voted for stays, too: it is not
+// written again for a verdict that comes out as it was.
 func (tx *Tx) ClearProjection(basis statement.SHA256) error {
 	for _, q := range []string{
 		"INSERT OR IGNORE INTO dirty (case_id, channel, target, stage) SELECT id, channel, target, stage FROM target_case",
-		"DELETE FROM statement", "DELETE FROM rejected", "DELETE FROM signature", "DELETE FROM answer", "DELETE FROM vote_digest",
+		"DELETE FROM statement", "DELETE FROM rejected", "DELETE FROM signature", "DELETE FROM answer",
 	} {
 		if err := tx.exec(q); err != nil {
 			return fmt.Errorf("clear projection: %w", err)
@@ -216,8 +222,13 @@ func (tx *Tx) SavePolicy(digest statement.SHA256, raw []byte, at time.Time) erro
 }
 
 // Policy returns a policy file by its digest.
-func (db *DB) Policy(digest statement.SHA256) (b []byte, err error) {
-	err = one(db, []any{&b}, "SELECT raw FROM policy WHERE digest = ?", digest[:])
+func (db *DB) Policy(digest statement.SHA256) ([]byte, error) { return policyFile(db, digest) }
+
+// Policy returns a policy file by its digest, or [ErrNotFound].
+func (tx *Tx) Policy(digest statement.SHA256) ([]byte, error) { return policyFile(tx, digest) }
+
+func policyFile(q queryer, digest statement.SHA256) (b []byte, err error) {
+	err = one(q, []any{&b}, "SELECT raw FROM policy WHERE digest = ?", digest[:])
 	return b, err
 }
 
@@ -228,11 +239,24 @@ type Admission struct {
 	Message  string
 }
 
-// Admission tells what became of a recorded message, or [ErrNotFound].
-func (db *DB) Admission(id statement.SHA256) (a Admission, err error) {
-	var code, message sql.NullString
-	err = one(db, []any{&code, &message}, `SELECT j.code, j.message FROM record r LEFT JOIN rejected j ON j.seq = r.seq WHERE r.sha256 = ?`, id[:])
-	return Admission{code.Valid, statement.Code(code.String), message.String}, err
+// Admissions tells what became of recorded messages. What it leaves out is not
+// recorded.
+func (db *DB) Admissions(ids []statement.SHA256) (map[statement.SHA256]Admission, error) {
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, err
+	}
+	found := map[statement.SHA256]Admission{}
+	err = each(db, func(r *sql.Rows) error {
+		var id []byte
+		var code, message sql.NullString
+		if err := r.Scan(&id, &code, &message); err != nil {
+			return err
+		}
+		found[statement.SHA256(id)] = Admission{code.Valid, statement.Code(code.String), message.String}
+		return nil
+	}, `SELECT r.sha256, j.code, j.message FROM json_each(?) q JOIN record r ON r.sha256 = unhex(q.value) LEFT JOIN rejected j ON j.seq = r.seq`, string(list))
+	return found, err
 }
 
 // HasStatements reports whether an admitted statement about the case is known.

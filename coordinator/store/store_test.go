@@ -133,3 +133,32 @@ func TestRepetitionHasNoBytesOfItsOwn(t *testing.T) {
 		t.Errorf("message 3 is %q, %v", back.Raw, err)
 	}
 }
+
+// TestRejectedNamesTheirBytes: a digest that is stored is given as it is, so that a
+// list costs no reading of the bytes; what stands on a foreign subject has none.
+func TestRejectedNamesTheirBytes(t *testing.T) {
+	db := newDB(t)
+	stored := statement.SHA256{42} // is not that of the bytes, so that hashing shows
+	err := db.Update(func(tx *store.Tx) error {
+		if _, err := tx.AddMessage(&store.Message{Seq: 1, Subject: "s", Received: time.Now(), Raw: []byte("x"), SHA256: stored}); err != nil {
+			return err
+		}
+		if err := tx.AddForeign(&store.Message{Seq: 2, Subject: "s", Received: time.Now(), Raw: []byte("y")}); err != nil {
+			return err
+		}
+		if err := tx.Reject(1, "a", "first"); err != nil {
+			return err
+		}
+		return tx.Reject(2, "b", "second")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := db.Rejected(0, 10)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if list[0].SHA256 != statement.ID([]byte("y")) || list[1].SHA256 != stored {
+		t.Errorf("digests %s and %s", list[0].SHA256, list[1].SHA256)
+	}
+}

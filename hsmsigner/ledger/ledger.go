@@ -192,10 +192,22 @@ func (l *Ledger) Answer(ctx context.Context, request statement.SHA256) (data []b
 	return data, found, nil
 }
 
-// Refuse records a no.
+// RefusalsPerHour is how many refusals are recorded within an hour. Nothing is ever
+// removed from the ledger: whoever may send requests could fill the disk with
+// them, and then nothing is signed any more.
+const RefusalsPerHour = 1000
+
+// AndMore is the code of the row that stands for refusals that are not recorded.
+const AndMore = "and-more"
+
+// Refuse records a no; beyond [RefusalsPerHour] it only records that there were more.
 func (l *Ledger) Refuse(ctx context.Context, r Refusal) error {
 	err := l.db.Write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO refusal (request, channel, target, artifact, sha256, code, message, at)
+		record, err := admitRefusal(ctx, tx, &r)
+		if err != nil || !record {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO refusal (request, channel, target, artifact, sha256, code, message, at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 			r.Request[:], r.Channel, r.Target, r.Artifact, r.SHA256[:], r.Code, r.Message, stamp(r.At))
 		return err
@@ -204,4 +216,22 @@ func (l *Ledger) Refuse(ctx context.Context, r Refusal) error {
 		return fmt.Errorf("record refusal: %w", err)
 	}
 	return nil
+}
+
+// admitRefusal reports whether a row is written: the refusal, or in its place the
+// one row that stands for all that follow.
+func admitRefusal(ctx context.Context, tx *sql.Tx, r *Refusal) (bool, error) {
+	var oldest, last string
+	err := tx.QueryRowContext(ctx, `SELECT at, (SELECT code FROM refusal ORDER BY seq DESC LIMIT 1)
+		FROM refusal ORDER BY seq DESC LIMIT 1 OFFSET ?`, RefusalsPerHour-1).Scan(&oldest, &last)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return true, nil
+	case err != nil:
+		return false, err
+	case oldest <= stamp(r.At.Add(-time.Hour)):
+		return true, nil
+	}
+	*r = Refusal{Code: AndMore, Message: "further refusals of this hour are only in the signer's log", At: r.At}
+	return last != AndMore, nil
 }

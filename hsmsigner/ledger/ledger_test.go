@@ -343,3 +343,50 @@ func TestSHA512ComesLater(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRefusalsAreBounded: nothing is removed from the ledger, so whoever may send
+// requests must not be able to fill the disk with refusals.
+func TestRefusalsAreBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	if err := ledger.Create(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	refuse := func(n int, at time.Time) (rows, more int) {
+		for range n {
+			if err := l.Refuse(t.Context(), ledger.Refusal{Code: "held", At: at}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := l.Refusals(t.Context(), func(r ledger.Refusal) error {
+			if rows++; r.Code == ledger.AndMore {
+				more++
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows, more
+	}
+	const limit = ledger.RefusalsPerHour
+	for _, c := range []struct {
+		n          int
+		at         time.Time
+		rows, more int
+	}{
+		{limit, at, limit, 0},
+		{50, at.Add(time.Minute), limit + 1, 1},
+		{50, at.Add(59 * time.Minute), limit + 1, 1},
+		{1, at.Add(time.Hour), limit + 2, 1},
+	} {
+		if rows, more := refuse(c.n, c.at); rows != c.rows || more != c.more {
+			t.Errorf("at %s: %d rows, %d of them for others; want %d and %d", c.at, rows, more, c.rows, c.more)
+		}
+	}
+}

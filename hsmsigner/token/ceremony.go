@@ -32,32 +32,36 @@ func InitToken(modulePath, label string, soPIN, userPIN []byte) error {
 	if err != nil {
 		return wrap("initialise token", err)
 	}
-	err = m.initToken(label, string(soPIN), string(userPIN))
-	return wrap("initialise token", errors.Join(err, m.release()))
+	made, err := m.initToken(label, string(soPIN), string(userPIN))
+	if err = errors.Join(err, m.release()); err != nil && made {
+		err = fmt.Errorf("%w: %w", ErrTokenMade, err)
+	}
+	return wrap("initialise token", err)
 }
 
-func (m *module) initToken(label, soPIN, userPIN string) error {
+// initToken reports also whether the token is initialised by now.
+func (m *module) initToken(label, soPIN, userPIN string) (made bool, err error) {
 	tokens, _, err := m.tokens()
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, t := range tokens {
 		if t.info.Label == label {
-			return fmt.Errorf("%w: %q", ErrTokenExists, label)
+			return false, fmt.Errorf("%w: %q", ErrTokenExists, label)
 		}
 	}
 	slot, err := m.freeSlot()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := m.api.InitToken(slot, soPIN, label); err != nil {
-		return pinError(err)
+		return false, pinError(err)
 	}
 	found, err := m.find(label, "") // the slot may have another number now
 	if err != nil {
-		return err
+		return true, err
 	}
-	return m.initPIN(found.slot, soPIN, userPIN)
+	return true, m.initPIN(found.slot, soPIN, userPIN)
 }
 
 func (m *module) freeSlot() (uint, error) {

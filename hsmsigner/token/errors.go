@@ -49,6 +49,7 @@ var (
 	ErrTokenNotFound  = errors.New("token not found")
 	ErrTokenAmbiguous = errors.New("more than one token matches")
 	ErrTokenExists    = errors.New("a token with this label exists")
+	ErrTokenMade      = errors.New("the token is initialised, and then something failed")
 	ErrNoFreeSlot     = errors.New("no slot with an uninitialised token")
 	ErrKeyNotFound    = errors.New("no private key with this label")
 	ErrKeyAmbiguous   = errors.New("more than one private key with this label")

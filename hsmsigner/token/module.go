@@ -77,9 +77,30 @@ func acquire(path string) (*module, error) {
 		if isCode(err, pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) {
 			return nil, fmt.Errorf("%w: %s", ErrModuleInUse, path)
 		}
-		return nil, fmt.Errorf("initialise module %s: %w", path, err)
+		return nil, fmt.Errorf("initialise module %s: %w%s", path, err, softHint(path))
 	}
 	return m, nil
+}
+
+// CheckModule reports whether there is a file where the library should be, before
+// anybody is asked for a PIN.
+func CheckModule(path string) error {
+	if _, err := resolve(path); err != nil {
+		return wrap("open token", fmt.Errorf("%w: %q: %w", ErrModule, path, err))
+	}
+	return nil
+}
+
+// softHint is the most frequent reason why SoftHSM finds nothing.
+func softHint(path string) string {
+	if !strings.Contains(strings.ToLower(filepath.Base(path)), "softhsm") {
+		return ""
+	}
+	conf := os.Getenv("SOFTHSM2_CONF")
+	if conf == "" {
+		return " (hint: SOFTHSM2_CONF is not set; it names SoftHSM's configuration, which says where the tokens are)"
+	}
+	return fmt.Sprintf(" (hint: SOFTHSM2_CONF is %q; is that SoftHSM's configuration, and does it name the folder with the tokens?)", conf)
 }
 
 // take returns a copy of the registered module, so that a test's wrapper ends
@@ -196,6 +217,9 @@ func (m *module) find(label, serial string) (slotToken, error) {
 	want := fmt.Sprintf("want label %q serial %q, found %s", label, serial, strings.Join(names, ", "))
 	switch len(match) {
 	case 0:
+		if len(found) == 0 {
+			want += softHint(m.path)
+		}
 		return slotToken{}, fmt.Errorf("%w: %s", ErrTokenNotFound, want)
 	case 1:
 		return match[0], nil

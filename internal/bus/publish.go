@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -62,6 +63,18 @@ func (c *Conn) Publish(ctx context.Context, subject, msgID string, data []byte) 
 		return nil, fmt.Errorf("publish to %s: %w", subject, err)
 	}
 	return ack, nil
+}
+
+// PublishForCertain is [Conn.Publish] for what must be in the stream even if
+// somebody else used up the message id: whoever can guess an id publishes anything
+// under it first, and the server takes the true message for a repetition. Then it
+// goes out once more under an id that nobody knows; at worst it is there twice.
+func (c *Conn) PublishForCertain(ctx context.Context, subject, msgID string, data []byte) error {
+	ack, err := c.Publish(ctx, subject, msgID, data)
+	if err == nil && ack.Duplicate {
+		_, err = c.Publish(ctx, subject, rand.Text(), data)
+	}
+	return err
 }
 
 func payloadLimit(stream string) int {

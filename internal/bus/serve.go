@@ -3,6 +3,7 @@ package bus
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 )
@@ -18,24 +19,39 @@ const serviceReply = "_R_."
 // recorded, until stop is called. answer gets the builder's name, which the
 // server's permissions vouch for, and what it sent; an error is logged and the
 // builder asks again later.
+//
+// Builders are answered beside each other, each one question at a time. What a
+// builder asks meanwhile gets no answer: a flood of questions is its own loss, and
+// does not stand in the others' way.
 func (c *Conn) ServeHave(answer func(builder string, data []byte) ([]byte, error)) (stop func(), err error) {
-	return c.serve(prefixHave+"*", func(subject string, data []byte) ([]byte, error) {
-		builder := strings.TrimPrefix(subject, prefixHave)
-		if !ValidName(builder) {
-			return nil, fmt.Errorf("%q: %w", builder, ErrInvalidName)
+	var asking sync.Map // builder's subject: its question is being answered
+	return c.subscribe(prefixHave+"*", func(m *nats.Msg) {
+		if _, busy := asking.LoadOrStore(m.Subject, true); busy {
+			return
 		}
-		return answer(builder, data)
+		go func() {
+			defer asking.Delete(m.Subject)
+			c.answer(m, func(subject string, data []byte) ([]byte, error) {
+				builder := strings.TrimPrefix(subject, prefixHave)
+				if !ValidName(builder) {
+					return nil, fmt.Errorf("%q: %w", builder, ErrInvalidName)
+				}
+				return answer(builder, data)
+			})
+		}()
 	})
 }
 
 // ServeRedrive answers the request of tooling to ask a signer again, until stop
 // is called. An error is logged, and the asker gets no answer.
 func (c *Conn) ServeRedrive(answer func(data []byte) ([]byte, error)) (stop func(), err error) {
-	return c.serve(SubjectRedrive, func(_ string, data []byte) ([]byte, error) { return answer(data) })
+	return c.subscribe(SubjectRedrive, func(m *nats.Msg) {
+		c.answer(m, func(_ string, data []byte) ([]byte, error) { return answer(data) })
+	})
 }
 
-func (c *Conn) serve(subject string, answer func(subject string, data []byte) ([]byte, error)) (stop func(), err error) {
-	sub, err := c.nc.QueueSubscribe(subject, coordinatorQueue, func(m *nats.Msg) { c.answer(m, answer) })
+func (c *Conn) subscribe(subject string, handle nats.MsgHandler) (stop func(), err error) {
+	sub, err := c.nc.QueueSubscribe(subject, coordinatorQueue, handle)
 	if err != nil {
 		return nil, fmt.Errorf("serve %s: %w", subject, err)
 	}

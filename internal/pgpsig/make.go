@@ -56,16 +56,44 @@ func MakeCertificate(pub crypto.PublicKey, created time.Time, userID string, sig
 	return cert, nil
 }
 
-func makeCertificate(pub crypto.PublicKey, created time.Time, userID string, sign SignFunc, o certificateOptions) ([]byte, error) {
+// CheckCertificate finds what MakeCertificate would refuse whatever the key is. It
+// is for callers who would make the key first.
+func CheckCertificate(created time.Time, userID string, opts ...CertificateOption) error {
+	o := certificateOptions{certified: created}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return errors.Join(o.check(created, userID), o.checkLifetime(created))
+}
+
+func (o *certificateOptions) check(created time.Time, userID string) error {
 	if err := errors.Join(
 		checkTime("creation time", created),
 		checkTime("certification time", o.certified),
 		checkUserID(userID),
 	); err != nil {
-		return nil, err
+		return err
 	}
 	if o.certified.Before(created) {
-		return nil, errors.New("certification time is before the creation time")
+		return errors.New("certification time is before the creation time")
+	}
+	return nil
+}
+
+func (o *certificateOptions) checkLifetime(created time.Time) error {
+	if o.lifetime == 0 {
+		return nil
+	}
+	if seconds := int64(o.lifetime / time.Second); seconds <= 0 || seconds > 1<<32-1 {
+		return fmt.Errorf("lifetime: %s is not between a second and 136 years", o.lifetime)
+	}
+	// gpg 2.2 adds the two in 32 bits: a later end would lie in its past.
+	return checkTime("expiry", created.Add(o.lifetime))
+}
+
+func makeCertificate(pub crypto.PublicKey, created time.Time, userID string, sign SignFunc, o certificateOptions) ([]byte, error) {
+	if err := o.check(created, userID); err != nil {
+		return nil, err
 	}
 	key, err := keyBody(pub, created)
 	if err != nil {
@@ -93,15 +121,10 @@ func certificationSubpackets(key []byte, created time.Time, o certificateOptions
 	b := appendIssuer(nil, o.certified, fingerprint(key))
 	b = appendSubpacket(b, subKeyFlags, 0x01|0x02) // certify, sign: RFC 9580 section 5.2.3.29
 	if o.lifetime != 0 {
-		seconds := int64(o.lifetime / time.Second)
-		if seconds <= 0 || seconds > 1<<32-1 {
-			return nil, fmt.Errorf("lifetime: %s is not between a second and 136 years", o.lifetime)
-		}
-		// gpg 2.2 adds the two in 32 bits: a later end would lie in its past.
-		if err := checkTime("expiry", created.Add(o.lifetime)); err != nil {
+		if err := o.checkLifetime(created); err != nil {
 			return nil, err
 		}
-		b = appendSubpacket(b, subKeyExpiry, binary.BigEndian.AppendUint32(nil, uint32(seconds))...)
+		b = appendSubpacket(b, subKeyExpiry, binary.BigEndian.AppendUint32(nil, uint32(o.lifetime/time.Second))...)
 	}
 	b = appendSubpacket(b, subPreferredHashes, hashIDs[crypto.SHA512], hashIDs[crypto.SHA384], hashIDs[crypto.SHA256])
 	return appendSubpacket(b, subFeatures, 0x01), nil

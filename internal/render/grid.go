@@ -13,7 +13,16 @@ import (
 type Grid struct {
 	columns []column
 	rows    []row
+	list    bool // too large for cells: rows have none
 }
+
+// Bounds of a grid. No policy has so many operators; a server that invents them
+// would have whoever looks fill memory and screen.
+const (
+	maxColumns = 256
+	maxCells   = 1_000_000
+	maxRows    = 10_000 // of the list that is shown instead
+)
 
 // column is one builder; the builders of one operator stand together.
 type column struct {
@@ -55,7 +64,12 @@ func NewGrid(verdicts []quorum.Verdict) *Grid {
 	})
 	g.columns = slices.Compact(g.columns)
 	g.dropNameless()
+	g.list = len(g.columns) > maxColumns || len(g.columns)*len(verdicts) > maxCells
 	for i := range verdicts {
+		if g.list {
+			g.rows = append(g.rows, row{name: Text(verdicts[i].Artifact), state: Text(string(verdicts[i].State))})
+			continue
+		}
 		r := row{name: Text(verdicts[i].Artifact), state: Text(string(verdicts[i].State))}
 		for _, c := range g.columns {
 			r.cells = append(r.cells, cell(&verdicts[i], c))
@@ -148,7 +162,11 @@ func ifSame(same bool, mark string) string {
 
 // Text lays the grid out for a terminal of that many columns: with the names of
 // builders above it when they fit, else with numbers and a key beneath.
+// What is too large for that becomes a list of files and states.
 func (g *Grid) Text(width int, color bool) string {
+	if g.list {
+		return g.listText()
+	}
 	p := painter{color}
 	l := g.named()
 	if l.total() > width {
@@ -163,6 +181,18 @@ func (g *Grid) Text(width int, color bool) string {
 	}
 	g.writeLegend(&b)
 	return b.String()
+}
+
+func (g *Grid) listText() string {
+	rows := [][]string{{headName, headState}}
+	for _, r := range g.rows[:min(len(g.rows), maxRows)] {
+		rows = append(rows, []string{r.name, r.state})
+	}
+	text := Table(rows)
+	if n := len(g.rows) - maxRows; n > 0 {
+		text += "and " + strconv.Itoa(n) + " more\n"
+	}
+	return text + "\n" + strconv.Itoa(len(g.rows)) + " files by " + strconv.Itoa(len(g.columns)) + " builders are too many for a grid.\n"
 }
 
 func (g *Grid) writeKey(b *strings.Builder) {

@@ -217,3 +217,24 @@ func TestTable(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestTooLargeForAGrid: a server that answers with as many operators as files has
+// the cells grow with the square of its answer.
+func TestTooLargeForAGrid(t *testing.T) {
+	for _, c := range []struct{ columns, rows, lines int }{{256, 3, 0}, {257, 3, 3}, {20_000, 20_000, 10_000}, {100, 10_001, 10_000}} {
+		verdicts := make([]quorum.Verdict, c.rows)
+		for i := range verdicts {
+			verdicts[i] = quorum.Verdict{Artifact: fmt.Sprint("file-", i), State: quorum.Waiting, Missing: []string{fmt.Sprint("o", i%c.columns)}}
+		}
+		for i := range c.columns {
+			verdicts[i%c.rows].Missing = append(verdicts[i%c.rows].Missing, fmt.Sprint("o", i))
+		}
+		text := render.NewGrid(verdicts).Text(80, false)
+		if list := strings.Contains(text, "too many for a grid"); list != (c.lines > 0) {
+			t.Errorf("%d builders, %d files: a list: %t", c.columns, c.rows, list)
+		}
+		if n := strings.Count(text, "file-"); c.lines > 0 && n != c.lines {
+			t.Errorf("%d builders, %d files: %d lines, want %d", c.columns, c.rows, n, c.lines)
+		}
+	}
+}

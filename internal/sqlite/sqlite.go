@@ -339,7 +339,11 @@ func (db *DB) Close() error {
 func IsDamaged(err error) bool { return hasCode(err, lib.SQLITE_NOTADB, lib.SQLITE_CORRUPT) }
 
 // IsFull reports whether err says that there was no room on the disk.
-func IsFull(err error) bool { return hasCode(err, lib.SQLITE_FULL) }
+func IsFull(err error) bool {
+	var e *sqlite.Error
+	// The second is what SQLite says when there is no room for the file beside the log.
+	return hasCode(err, lib.SQLITE_FULL) || errors.As(err, &e) && e.Code() == lib.SQLITE_IOERR_SHMSIZE
+}
 
 // hasCode looks at the primary code; the extended ones have more in the bits above.
 func hasCode(err error, codes ...int) bool {

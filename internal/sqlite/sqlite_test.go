@@ -14,6 +14,28 @@ import (
 	"quorate/internal/sqlite"
 )
 
+// A full disk and a broken file are told from other errors.
+func TestFullAndDamaged(t *testing.T) {
+	db := newDB(t)
+	err := db.Write(t.Context(), func(tx *sql.Tx) error {
+		// As small as it is now.
+		if _, err := tx.ExecContext(t.Context(), "PRAGMA max_page_count = 1"); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(t.Context(), "INSERT INTO item (n, text) VALUES (1, ?)", strings.Repeat("x", 1<<20))
+		return err
+	})
+	if !sqlite.IsFull(err) || sqlite.IsDamaged(err) {
+		t.Errorf("got %v, want a full disk", err)
+	}
+	path := newPath(t)
+	check(t, os.WriteFile(path, []byte(strings.Repeat("no database\n", 1000)), 0o600))
+	_, err = sqlite.Open(t.Context(), path, options(first))
+	if !sqlite.IsDamaged(err) || sqlite.IsFull(err) {
+		t.Errorf("got %v, want damage", err)
+	}
+}
+
 func TestMissingDatabaseIsNotCreated(t *testing.T) {
 	path := newPath(t)
 	_, err := sqlite.Open(t.Context(), path, options(first))

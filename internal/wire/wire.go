@@ -16,9 +16,12 @@ import (
 // Limits, in bytes of JSON and in entries.
 const (
 	MaxJob  = 64 << 10
-	MaxHave = 256 << 10
-	// MaxHaveIDs is how many statements one receipt question may list.
-	MaxHaveIDs = 2048
+	MaxHave = 32 << 10
+	// MaxHaveIDs is how many statements one receipt question may list. Each costs
+	// the coordinator a look-up, and asking again is cheap.
+	MaxHaveIDs = 256
+
+	maxHaveAnswer = 2 << 20 // with the reasons of what was rejected
 )
 
 // Job asks builders to build a target. Its id makes a redelivered job
@@ -92,7 +95,7 @@ func ParseHaveRequest(data []byte) (*HaveRequest, error) {
 // ParseHaveAnswer reads a receipt answer.
 func ParseHaveAnswer(data []byte) (*HaveAnswer, error) {
 	a := new(HaveAnswer)
-	return a, decode("receipt answer", data, 8*MaxHave, a)
+	return a, decode("receipt answer", data, maxHaveAnswer, a)
 }
 
 // Redrive asks a coordinator to ask the signer again for an artifact whose

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -176,12 +177,13 @@ func fieldPath(path string, p jsontext.Pointer) string {
 	return clip(path)
 }
 
-// clip keeps a hostile string from filling a log line.
+// clip keeps a hostile string from filling a log line. It leaves no half of a
+// character: JSON cannot carry one, and the list that it stands in would be lost.
 func clip(s string) string {
 	if len(s) > 128 {
-		return s[:128] + "..."
+		return strings.ToValidUTF8(s[:128], "") + "..."
 	}
-	return s
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 // Verify checks the signature with one key. A nil error means that the holder
