@@ -189,14 +189,15 @@ func tell(tx *store.Tx, cs store.Case, v *quorum.Verdict, d *decision) error {
 	return tx.AddEvent(body, eventsKept)
 }
 
-// alarmLate raises an alarm for each dissent that came after the signature.
+// alarmLate raises an alarm for each operator that dissents after the signature:
+// one, whatever else its key goes on to say.
 func (c *Coordinator) alarmLate(tx *store.Tx, cs store.Case, v *quorum.Verdict, d *decision) error {
 	for _, late := range v.Late {
 		message := fmt.Sprintf("operator %q differs on %q after it was signed: %s", late.Operator, v.Artifact, late.SHA256)
 		if late.Withdrawn {
 			message = fmt.Sprintf("operator %q withdrew its vote on %q after it was signed", late.Operator, v.Artifact)
 		}
-		isNew, err := c.raise(tx, cs.Case, v.Artifact, alarmLateDissent, message, late.Statement.String())
+		isNew, err := c.raise(tx, cs.Case, v.Artifact, alarmLateDissent, message, late.Operator)
 		if err != nil {
 			return err
 		}
@@ -205,11 +206,14 @@ func (c *Coordinator) alarmLate(tx *store.Tx, cs store.Case, v *quorum.Verdict, 
 	return nil
 }
 
-// digestsOf lists every digest that was voted for, the agreed one first.
+// maxDigests bounds the digests of an artifact that are told at once.
+const maxDigests = 256
+
+// digestsOf lists the digests that were voted for, the agreed one first.
 func digestsOf(v *quorum.Verdict) []statement.SHA256 {
 	var list []statement.SHA256
 	add := func(d statement.SHA256) {
-		if d != (statement.SHA256{}) && !slices.Contains(list, d) {
+		if len(list) < maxDigests && d != (statement.SHA256{}) && !slices.Contains(list, d) {
 			list = append(list, d)
 		}
 	}
@@ -217,11 +221,11 @@ func digestsOf(v *quorum.Verdict) []statement.SHA256 {
 	for _, g := range v.Groups {
 		add(g.SHA256)
 	}
-	for _, ch := range v.Changed {
-		add(ch.From)
-	}
 	for _, l := range v.Late {
 		add(l.SHA256)
+	}
+	for _, ch := range v.Changed {
+		add(ch.From)
 	}
 	return list
 }

@@ -201,12 +201,12 @@ func (c *Coordinator) getArtifacts(r *http.Request) (out api.Artifacts, err erro
 	if out.SHA256, err = digestOf(r); err != nil {
 		return out, err
 	}
-	places, err := c.db.ByDigest(out.SHA256, maxLimit)
+	places, err := c.db.ByDigest(out.SHA256, placeFilter(r.URL.Query()), maxLimit)
 	if err != nil {
 		return out, err
 	}
 	if len(places) == 0 {
-		return out, notFound("nobody voted for sha256 %s", out.SHA256)
+		return out, notFound("nobody voted for sha256 %s, or none of the votes is what was asked for", out.SHA256)
 	}
 	for _, p := range places {
 		t, err := c.db.Target(p.Case)
@@ -223,6 +223,14 @@ func (c *Coordinator) getArtifacts(r *http.Request) (out api.Artifacts, err erro
 		out.Artifacts = append(out.Artifacts, list...)
 	}
 	return out, nil
+}
+
+func placeFilter(q url.Values) store.PlaceFilter {
+	f := store.PlaceFilter{Channel: q.Get("channel"), Target: q.Get("target"), Name: q.Get("name")}
+	if stage := q.Get("stage"); q.Has("stage") {
+		f.Stage = &stage
+	}
+	return f
 }
 
 func digestOf(r *http.Request) (statement.SHA256, error) {

@@ -51,8 +51,8 @@ func TestNotations(t *testing.T) {
 		{Name: hsmsigner.NotationChannel, Value: "ed25519"},
 		{Name: hsmsigner.NotationTarget, Value: a.target[:253] + "..."},
 		{Name: hsmsigner.NotationPolicy, Value: fmt.Sprintf("7 sha256:%s", w.policy.Digest)},
-		{Name: hsmsigner.NotationQuorum, Value: "distro 2 of 3"},
 		{Name: hsmsigner.NotationEvidence, Value: quorum.EvidenceDigest(r.Evidence).String()},
+		{Name: hsmsigner.NotationQuorum, Value: "distro 2 of 3"},
 	}
 	if !slices.Equal(sig.Notations, want) {
 		t.Errorf("got %v\nwant %v", sig.Notations, want)

@@ -105,21 +105,25 @@ type NoVote struct {
 	Statement statement.SHA256 `json:"statement"`
 }
 
-// Change is an equivocation: one operator, one file, two digests.
+// Change is an equivocation: one operator, one file, two digests. Of an operator
+// that changes its vote again and again, the first and the latest are kept.
 type Change struct {
 	Operator string           `json:"operator"`
 	Builder  string           `json:"builder"`
 	From     statement.SHA256 `json:"from"` // the digest that no longer counts
 	To       statement.SHA256 `json:"to"`
-	Earlier  statement.SHA256 `json:"earlier"` // the statement that was replaced
+	Earlier  statement.SHA256 `json:"earlier"`       // the statement that was replaced
+	More     int              `json:"more,omitzero"` // changes between the first and this one that are left out
 }
 
 // Late is dissent that came after the signature, or that came before it and did
-// not stop it although by the channel's rule it should have.
+// not stop it although by the channel's rule it should have. Of what an operator
+// says, the first is kept.
 type Late struct {
 	Member
 	SHA256    statement.SHA256 `json:"sha256,omitzero"`
 	Withdrawn bool             `json:"withdrawn,omitzero"`
+	More      int              `json:"more,omitzero"` // what the operator said afterwards
 }
 
 // Reason is the rule that gave the state.

@@ -125,8 +125,7 @@ func (d *tally) add(o *Observation) {
 		// A stolen key can write any date into a statement, so from the
 		// revocation on nothing that it signed counts.
 		for i := range o.Files {
-			s := d.slot(o.Files[i].Name)
-			s.revoked = append(s.revoked, member(o))
+			d.slot(o.Files[i].Name).revoke(member(o))
 		}
 		return
 	}
@@ -177,8 +176,41 @@ func (d *tally) vote(s *slot, op int, o *Observation, f *File) {
 	*old = ballot{f, o}
 }
 
+// change keeps the first and the latest change of an operator: what a verdict
+// holds must not grow with every statement that one key signs.
 func (s *slot) change(old *ballot, o *Observation, f *File) {
-	s.changed = append(s.changed, Change{o.Operator, o.Builder, old.file.SHA256, f.SHA256, old.obs.ID})
+	c := Change{Operator: o.Operator, Builder: o.Builder, From: old.file.SHA256, To: f.SHA256, Earlier: old.obs.ID}
+	first := true
+	for i := range s.changed {
+		switch {
+		case s.changed[i].Operator != o.Operator:
+		case first:
+			first = false
+		default:
+			c.More = s.changed[i].More + 1
+			s.changed = append(slices.Delete(s.changed, i, i+1), c)
+			return
+		}
+	}
+	s.changed = append(s.changed, c)
+}
+
+// dissent keeps the first that an operator says against the signature.
+func (s *slot) dissent(l Late) {
+	for i := range s.late {
+		if s.late[i].Operator == l.Operator {
+			s.late[i].More++
+			return
+		}
+	}
+	s.late = append(s.late, l)
+}
+
+// revoke keeps one vote of each builder whose key is revoked.
+func (s *slot) revoke(m Member) {
+	if !slices.ContainsFunc(s.revoked, func(r Member) bool { return r.Builder == m.Builder }) {
+		s.revoked = append(s.revoked, m)
+	}
 }
 
 // undo keeps that a vote for the digest that is signed further on was gone by
@@ -220,11 +252,11 @@ func (d *tally) afterSignature(s *slot) {
 		switch {
 		case l.file == nil && (old.file == nil || old.file.SHA256 != s.signed.SHA256):
 		case l.file == nil, l.file.SHA256 != s.signed.SHA256:
-			s.late = append(s.late, l.late())
+			s.dissent(l.late())
 		case isOther(l.file.SHA512, want):
 			late := l.late()
 			late.OtherSHA512 = l.file.SHA512
-			s.late = append(s.late, late)
+			s.dissent(late)
 		case old.file == nil:
 			*old = l.ballot
 		case old.file.SHA256 != l.file.SHA256:
@@ -249,9 +281,9 @@ func (d *tally) passedOver(s *slot) {
 		switch {
 		case b.file != nil && b.file.SHA256 == s.signed.SHA256: // it came back
 		case missed[op] != nil:
-			s.late = append(s.late, missed[op].late())
+			s.dissent(missed[op].late())
 		case b.file != nil && hold:
-			s.late = append(s.late, (&later{op, b}).late())
+			s.dissent((&later{op, b}).late())
 		}
 	}
 }

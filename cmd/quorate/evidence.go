@@ -76,7 +76,7 @@ func (c *evidenceCmd) Run() error {
 }
 
 func (c *evidenceCmd) fetch(ctx context.Context, cl *client.Client, file *hashedFile) ([]byte, *api.Artifact, error) {
-	known, err := cl.Artifacts(ctx, file.sha256)
+	known, err := cl.Artifacts(ctx, file.sha256, c.place(file.name))
 	if err != nil {
 		return nil, nil, serverError(err)
 	}

@@ -37,6 +37,11 @@ type caseFlags struct {
 	Stage   string `placeholder:"NAME" help:"Only this stage."`
 }
 
+// place is what is known of a file of that name.
+func (f caseFlags) place(name string) client.Place {
+	return client.Place{Channel: f.Channel, Target: f.Target, Stage: f.Stage, Name: name}
+}
+
 func (f caseFlags) matches(channel, target, stage string) bool {
 	return (f.Channel == "" || f.Channel == channel) && (f.Target == "" || f.Target == target) && (f.Stage == "" || f.Stage == stage)
 }

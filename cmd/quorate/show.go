@@ -71,11 +71,11 @@ func (c *showCmd) ask(ctx context.Context, cl *client.Client) (*shown, error) {
 		}
 		s.digest = s.file.sha256
 	}
-	known, err := cl.Artifacts(ctx, s.digest)
+	flags := caseFlags{Channel: c.Channel, Stage: c.Stage}
+	known, err := cl.Artifacts(ctx, s.digest, flags.place(""))
 	if err != nil {
 		return nil, serverError(err)
 	}
-	flags := caseFlags{Channel: c.Channel, Stage: c.Stage}
 	for _, a := range known.Artifacts {
 		if flags.matches(a.Channel, a.Target, a.Stage) {
 			s.artifacts = append(s.artifacts, a)

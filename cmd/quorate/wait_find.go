@@ -27,7 +27,7 @@ type finding struct {
 // find asks for the file's digest, and when nobody voted for it, for files of
 // its name.
 func (w *waiter) find(ctx context.Context, f *waitFile) (finding, error) {
-	known, err := w.client.Artifacts(ctx, f.sha256)
+	known, err := w.client.Artifacts(ctx, f.sha256, w.cmd.place(f.name))
 	if err != nil {
 		return finding{}, err
 	}
@@ -43,6 +43,10 @@ func (w *waiter) find(ctx context.Context, f *waitFile) (finding, error) {
 	}
 	if best != nil {
 		return *best, nil
+	}
+	// Under another name the bytes are of no use, but whoever waits should hear it.
+	if known, err = w.client.Artifacts(ctx, f.sha256, client.Place{}); err != nil {
+		return finding{}, err
 	}
 	return w.findByName(ctx, f, known.Artifacts)
 }
@@ -178,26 +182,46 @@ func namesVersion(name, target string) bool {
 	return err == nil && len(version) >= 3 && strings.Contains(name, version)
 }
 
-// targetsNaming lists targets that may have an artifact of the file's name.
+// telling are the states that say most about a file, in this order.
+var telling = []quorum.State{quorum.Signed, quorum.Disputed, quorum.Agreed, quorum.Held, ""}
+
+// targetsNaming lists targets that may have an artifact of the file's name. When
+// there are more than are opened, those that say most come first: a builder who
+// puts a file of the name into many targets must not hide the one that is meant.
 func (w *waiter) targetsNaming(ctx context.Context, f *waitFile) (ids []string, err error) {
 	for id := range f.seen {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	q := client.Query{Channel: w.cmd.Channel, Text: f.name}
+	all, more, err := w.addNaming(ctx, f, slices.Clone(ids), "")
+	if err != nil || !more {
+		return all, err
+	}
+	for _, state := range telling {
+		if ids, _, err = w.addNaming(ctx, f, ids, state); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
+// addNaming adds the targets in a state, until there are enough. more says that
+// some were left out.
+func (w *waiter) addNaming(ctx context.Context, f *waitFile, ids []string, state quorum.State) (all []string, more bool, err error) {
+	q := client.Query{Channel: w.cmd.Channel, Text: f.name, State: string(state)}
 	if w.cmd.Target != "" {
 		q.Text = w.cmd.Target
 	}
 	for t, err := range w.client.Targets(ctx, q) {
-		if err != nil {
-			return nil, err
-		}
-		if len(ids) >= maxNamed {
-			break
-		}
-		if w.cmd.matches(t.Channel, t.Target, t.Stage) && !slices.Contains(ids, t.ID) {
+		switch {
+		case err != nil:
+			return nil, false, err
+		case !w.cmd.matches(t.Channel, t.Target, t.Stage) || slices.Contains(ids, t.ID):
+		case len(ids) >= maxNamed:
+			return ids, true, nil
+		default:
 			ids = append(ids, t.ID)
 		}
 	}
-	return ids, nil
+	return ids, false, nil
 }

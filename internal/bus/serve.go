@@ -29,16 +29,15 @@ func (c *Conn) ServeHave(answer func(builder string, data []byte) ([]byte, error
 		if _, busy := asking.LoadOrStore(m.Subject, true); busy {
 			return
 		}
-		go func() {
+		go c.answer(m, func() ([]byte, error) {
+			// Before the answer goes out: the next question may follow at once.
 			defer asking.Delete(m.Subject)
-			c.answer(m, func(subject string, data []byte) ([]byte, error) {
-				builder := strings.TrimPrefix(subject, prefixHave)
-				if !ValidName(builder) {
-					return nil, fmt.Errorf("%q: %w", builder, ErrInvalidName)
-				}
-				return answer(builder, data)
-			})
-		}()
+			builder := strings.TrimPrefix(m.Subject, prefixHave)
+			if !ValidName(builder) {
+				return nil, fmt.Errorf("%q: %w", builder, ErrInvalidName)
+			}
+			return answer(builder, m.Data)
+		})
 	})
 }
 
@@ -46,12 +45,21 @@ func (c *Conn) ServeHave(answer func(builder string, data []byte) ([]byte, error
 // is called. An error is logged, and the asker gets no answer.
 func (c *Conn) ServeRedrive(answer func(data []byte) ([]byte, error)) (stop func(), err error) {
 	return c.subscribe(SubjectRedrive, func(m *nats.Msg) {
-		c.answer(m, func(_ string, data []byte) ([]byte, error) { return answer(data) })
+		c.answer(m, func() ([]byte, error) { return answer(m.Data) })
 	})
 }
 
 func (c *Conn) subscribe(subject string, handle nats.MsgHandler) (stop func(), err error) {
-	sub, err := c.nc.QueueSubscribe(subject, coordinatorQueue, handle)
+	sub, err := c.nc.QueueSubscribe(subject, coordinatorQueue, func(m *nats.Msg) {
+		// The coordinator may publish where the asker may not. The server replaces
+		// the reply subject of a request that comes from another account; one that
+		// was not replaced would let the asker choose where the coordinator writes.
+		if !strings.HasPrefix(m.Reply, serviceReply) {
+			c.log.Warn("bus request with a foreign reply subject", "subject", m.Subject, "reply", m.Reply)
+			return
+		}
+		handle(m)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("serve %s: %w", subject, err)
 	}
@@ -78,15 +86,8 @@ func (c *Conn) subscribed(subject string) error {
 	return nil
 }
 
-func (c *Conn) answer(m *nats.Msg, answer func(string, []byte) ([]byte, error)) {
-	// The coordinator may publish where the asker may not. The server replaces
-	// the reply subject of a request that comes from another account; one that
-	// was not replaced would let the asker choose where the coordinator writes.
-	if !strings.HasPrefix(m.Reply, serviceReply) {
-		c.log.Warn("bus request with a foreign reply subject", "subject", m.Subject, "reply", m.Reply)
-		return
-	}
-	data, err := answer(m.Subject, m.Data)
+func (c *Conn) answer(m *nats.Msg, answer func() ([]byte, error)) {
+	data, err := answer()
 	if err == nil {
 		err = m.Respond(data)
 	}

@@ -122,11 +122,29 @@ type badAnswer struct{ msg string }
 
 func (e *badAnswer) Error() string { return e.msg }
 
-// Artifacts returns the artifacts for which somebody voted with the digest; none
-// is no error.
-func (c *Client) Artifacts(ctx context.Context, d statement.SHA256) (*api.Artifacts, error) {
+// Place narrows a list of artifacts; empty fields do not. The server may list more
+// than was asked for.
+type Place struct {
+	Channel, Target, Stage string
+	Name                   string // of the artifact
+}
+
+func (p Place) values() url.Values {
+	v := url.Values{}
+	for name, value := range map[string]string{"channel": p.Channel, "target": p.Target, "stage": p.Stage, "name": p.Name} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	return v
+}
+
+// Artifacts returns the artifacts for which somebody voted with the digest, what
+// is signed first; none is no error. The server cuts a long list, so say what is
+// known of the file.
+func (c *Client) Artifacts(ctx context.Context, d statement.SHA256, p Place) (*api.Artifacts, error) {
 	out := &api.Artifacts{SHA256: d}
-	err := c.json(ctx, "/v1/artifacts/"+d.String(), nil, out)
+	err := c.json(ctx, "/v1/artifacts/"+d.String(), p.values(), out)
 	if IsNotFound(err) {
 		return out, nil
 	}

@@ -45,7 +45,7 @@ func TestPasswordIsNotShown(t *testing.T) {
 	if strings.Contains(c.Server(), "secret") {
 		t.Error(c.Server())
 	}
-	if _, err := c.Artifacts(t.Context(), statement.SHA256{}); err == nil || strings.Contains(err.Error(), "secret") {
+	if _, err := c.Artifacts(t.Context(), statement.SHA256{}, client.Place{}); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Error(err)
 	}
 }
@@ -55,7 +55,7 @@ func TestNobodyVotedIsNoError(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(w, `{"code":"not-found","message":"nothing"}`)
 	})
-	a, err := c.Artifacts(t.Context(), statement.SHA256{1})
+	a, err := c.Artifacts(t.Context(), statement.SHA256{1}, client.Place{})
 	if err != nil || len(a.Artifacts) != 0 || a.SHA256 != (statement.SHA256{1}) {
 		t.Errorf("%+v, %v", a, err)
 	}
@@ -82,7 +82,7 @@ func TestErrorsOfTheServer(t *testing.T) {
 				w.WriteHeader(c.status)
 				fmt.Fprint(w, c.body)
 			})
-			_, err := cl.Artifacts(t.Context(), statement.SHA256{})
+			_, err := cl.Artifacts(t.Context(), statement.SHA256{}, client.Place{})
 			if err == nil || !strings.Contains(err.Error(), c.want) || client.Temporary(err) != c.temporary {
 				t.Errorf("%v (temporary %t)", err, client.Temporary(err))
 			}
@@ -91,7 +91,7 @@ func TestErrorsOfTheServer(t *testing.T) {
 }
 
 func TestUnreachableIsTemporary(t *testing.T) {
-	_, err := dial(t, "http://127.0.0.1:1").Artifacts(t.Context(), statement.SHA256{})
+	_, err := dial(t, "http://127.0.0.1:1").Artifacts(t.Context(), statement.SHA256{}, client.Place{})
 	if !client.Temporary(err) || !strings.Contains(err.Error(), "cannot reach http://127.0.0.1:1") {
 		t.Error(err)
 	}
@@ -199,7 +199,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			http.Redirect(w, r, inside.URL+"/latest/meta-data", code)
 		})
 		_, raw := c.Raw(t.Context(), "/v1/x", 100)
-		_, plain := c.Artifacts(t.Context(), statement.SHA256{})
+		_, plain := c.Artifacts(t.Context(), statement.SHA256{}, client.Place{})
 		watch := c.Watch(t.Context(), client.Query{}, &log{})
 		for _, err := range []error{raw, plain, watch} {
 			if err == nil || client.Temporary(err) || !strings.Contains(err.Error(), "instead of answering") || !strings.Contains(err.Error(), inside.URL) {
