@@ -85,7 +85,7 @@ type NATSConfig struct {
 }
 
 // RetryConfig says when signers are asked again. Pauses double from First up to
-// Max; after Answer without an answer a question counts as lost.
+// Max; a final refusal is asked about after Max; after Answer without an answer a question counts as lost.
 type RetryConfig struct {
 	First  Duration `toml:"first"`  // 0: 10s
 	Max    Duration `toml:"max"`    // 0: 30m

@@ -164,7 +164,8 @@ func TestFormerPolicyProvesOldSignatures(t *testing.T) {
 	check(t, other.Close())
 
 	config := w.path("second/coordinator.toml")
-	check(t, os.WriteFile(config, append([]byte("former_policies = [\"former.toml\"]\n"), must(os.ReadFile(config))(t)...), 0o600))
+	text := strings.Replace(string(must(os.ReadFile(config))(t)), "former_policies = []", `former_policies = ["former.toml"]`, 1)
+	check(t, os.WriteFile(config, []byte(text), 0o600))
 	check(t, os.WriteFile(w.path("second/former.toml"), []byte(first), 0o600))
 	o := w.options()
 	o.State = w.path("second")

@@ -130,6 +130,8 @@ listen = %s
 
 # Who counts, and what is signed. The signer reads its own copy.
 policy = %s
+# Policies that were in force before this coordinator first ran, for an old record.
+former_policies = []
 
 # "text" for people, "json" for machines.
 log = "text"
@@ -152,7 +154,8 @@ tls_key = ""
 replicas = 1
 
 [retry]
-# Pause before a refused question is asked again; it doubles each time.
+# Pause before a refused question is asked again; it doubles each time. One whose
+# refusal waits for a person is asked again after max: nobody can verify a refusal.
 first = "10s"
 max = "30m"
 # After this time without an answer a question counts as lost.

@@ -363,7 +363,7 @@ func isOther(a, b statement.SHA512) bool {
 
 func (d *tally) explainSilence(op int, s *slot, v *Verdict) {
 	switch {
-	case slices.ContainsFunc(s.late, func(l Late) bool { return !l.Withdrawn && l.Operator == d.ch.Roster[op] }):
+	case slices.ContainsFunc(s.late, func(l Late) bool { return (!l.Withdrawn || l.More > 0) && l.Operator == d.ch.Roster[op] }):
 		// It spoke on the file, too late to count.
 	case !d.answered[op]:
 		v.Missing = append(v.Missing, d.ch.Roster[op])

@@ -1,0 +1,5 @@
+//go:build race
+
+package hsmsigner_test
+
+const raceEnabled = true
