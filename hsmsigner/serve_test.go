@@ -39,9 +39,10 @@ func TestServe(t *testing.T) {
 // signer answers what can be answered, and goes on.
 func TestServeRefuses(t *testing.T) {
 	if raceEnabled {
-		// Known defect of the test or of the server, not understood yet: under the
-		// race detector two of the refusals do not arrive.
-		t.Skip("TestServeRefuses does not pass under the race detector: two refusals are missing; run it without -race")
+		// The answer to the 2 MiB statement does not come within testLimit. Not
+		// proved, but likely: the request reaches the client after its short Fetch
+		// has ended, and is delivered again only after the consumer's AckWait.
+		t.Skip("TestServeRefuses does not pass under the race detector: one refusal of a large request comes too late; run it without -race")
 	}
 	s := newSite(t)
 	acknowledged := make(chan string, 1000)
