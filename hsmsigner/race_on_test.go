@@ -1,5 +1,0 @@
-//go:build race
-
-package hsmsigner_test
-
-const raceEnabled = true
