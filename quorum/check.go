@@ -1,0 +1,201 @@
+package quorum
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"quorate/quorum/hashstate"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
+)
+
+// Approval is the proof that [Check] said yes. It can only be made there, so a
+// function that asks for one cannot be called without the check.
+type Approval struct {
+	request  *Request
+	verdict  Verdict
+	state    hashstate.State
+	evidence statement.SHA256
+}
+
+// Request returns what was approved.
+func (a *Approval) Request() *Request { return a.request }
+
+// Verdict returns the decision, for the record of why it was signed.
+func (a *Approval) Verdict() Verdict { return a.verdict }
+
+// State returns the SHA-512 state of the file, which finalises to the agreed
+// digest; or one that cannot be resumed, if no output is made from the state.
+func (a *Approval) State() hashstate.State { return a.state }
+
+// EvidenceDigest returns the digest of the evidence set.
+func (a *Approval) EvidenceDigest() statement.SHA256 { return a.evidence }
+
+// Check is the gate in front of the key: it believes nothing in the request,
+// verifies each statement against its own policy and decides again. Decisions of
+// any other process play no part.
+func Check(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
+	if r.Policy.Version != p.Version || r.Policy.Digest != p.Digest {
+		// Retryable: the two files are replaced one after the other.
+		return nil, &Refusal{RefusePolicyMismatch, fmt.Sprintf("request was decided by policy version %d (sha256 %s), the signer has version %d (sha256 %s)",
+			r.Policy.Version, r.Policy.Digest, p.Version, p.Digest), true}
+	}
+	a, ref := Recheck(p, r, at)
+	if ref == nil && r.Digest != agreedDigests(p.Channel(r.Channel), &a.verdict) {
+		// A second spelling of the digests would be a second request for the
+		// same signature.
+		return nil, refuseRequest(RefuseQuorum, "the evidence agrees on another digest than the request asks for")
+	}
+	return a, ref
+}
+
+// Recheck is [Check] under a policy that need not be the one the request names:
+// for somebody who holds an old request and asks whether it would pass by their
+// own policy, as of the time of the signature.
+func Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
+	ch := p.Channel(r.Channel)
+	switch {
+	case r.Version != Version:
+		return nil, refuseRequest(RefuseBadRequest, "request: version %d, want %d", r.Version, Version)
+	case r.ID != r.ComputeID():
+		return nil, refuseRequest(RefuseBadRequest, "request: id is not the hash of what is asked")
+	case p.Expired(at):
+		return nil, &Refusal{RefusePolicyExpired, "policy expired on " + p.Expires.Format(time.RFC3339), true}
+	case ch == nil:
+		return nil, refuseRequest(RefuseBadRequest, "request: the policy has no channel %q", r.Channel)
+	}
+	if ref := checkOutputs(ch, r); ref != nil {
+		return nil, ref
+	}
+	v, ref := checkEvidence(p, ch, r, at)
+	if ref != nil {
+		return nil, ref
+	}
+	st, ref := checkState(r)
+	if ref != nil {
+		return nil, ref
+	}
+	return &Approval{r.clone(), v, st, EvidenceDigest(r.Evidence)}, nil
+}
+
+// clone makes the approval stand for what was checked, whatever becomes of the
+// request in the caller's hands. Bytes are shared: nothing signs them.
+func (r *Request) clone() *Request {
+	c := *r
+	c.Outputs, c.Signables = slices.Clone(r.Outputs), maps.Clone(r.Signables)
+	return &c
+}
+
+func checkOutputs(ch *policy.Channel, r *Request) *Refusal {
+	if len(r.Outputs) == 0 {
+		return refuseRequest(RefuseBadRequest, "request: outputs is empty")
+	}
+	for i, o := range r.Outputs {
+		if !slices.Contains(ch.Sign, o) {
+			return refuseRequest(RefuseFormat, "channel %q does not sign %s with key %q", ch.Name, o.Format, o.Key)
+		}
+		if slices.Contains(r.Outputs[:i], o) {
+			return refuseRequest(RefuseBadRequest, "request: output %s with key %q stands twice", o.Format, o.Key)
+		}
+	}
+	return nil
+}
+
+// checkEvidence verifies the statements and decides.
+func checkEvidence(p *policy.Policy, ch *policy.Channel, r *Request, at time.Time) (Verdict, *Refusal) {
+	if len(r.Evidence) > MaxEvidence {
+		return Verdict{}, refuseRequest(RefuseTooLarge, "request: %d statements, at most %d", len(r.Evidence), MaxEvidence)
+	}
+	obs := make([]Observation, 0, len(r.Evidence))
+	voted := map[string]bool{}
+	for i, e := range r.Evidence {
+		o, err := admitEvidence(p, r, e, at)
+		if err != nil {
+			return Verdict{}, refuseRequest(RefuseEvidence, "evidence[%d]: %v", i, err)
+		}
+		if voted[o.Operator] {
+			return Verdict{}, refuseRequest(RefuseEvidence, "evidence[%d]: operator %q stands in it twice", i, o.Operator)
+		}
+		voted[o.Operator] = true
+		// The signer does not know when the record took a statement in; the
+		// settle time is the coordinator's to keep.
+		o.Received, o.Seq = time.Time{}, uint64(i)+1
+		obs = append(obs, o)
+	}
+	for _, v := range Decide(ch, obs, nil, at) {
+		if v.Artifact == r.Artifact {
+			return v, judgeRequest(ch, r, v)
+		}
+	}
+	return Verdict{}, refuseRequest(RefuseQuorum, "no statement votes on %q", r.Artifact)
+}
+
+func admitEvidence(p *policy.Policy, r *Request, e Evidence, at time.Time) (Observation, error) {
+	if e.Kind != KindDSSE {
+		return Observation{}, fmt.Errorf("kind %q is not known", e.Kind)
+	}
+	s, err := statement.Parse(e.Raw)
+	if err != nil {
+		return Observation{}, err
+	}
+	if s.Case != r.Case() {
+		return Observation{}, fmt.Errorf("statement %s is about another channel, target or stage", s.ID())
+	}
+	return Admit(p, s, at)
+}
+
+func judgeRequest(ch *policy.Channel, r *Request, v Verdict) *Refusal {
+	switch {
+	case v.State == Held:
+		return refuseRequest(RefuseHeld, "an operator of the quorum differs on %q, and channel %q holds on dissent", r.Artifact, ch.Name)
+	case v.State != Agreed:
+		return refuseRequest(RefuseQuorum, "%q is %s (%s) by the evidence in the request", r.Artifact, v.State, v.Reason)
+	case !carries(r, v):
+		return refuseRequest(RefuseQuorum, "the evidence agrees on another digest than the request asks for")
+	}
+	return nil
+}
+
+// carries reports whether the verdict is for the digests of the request. Another
+// policy than that of the request may ask for a SHA-512 where the request had no
+// need of one, or the other way round; what an output is made from must have had
+// its quorum.
+func carries(r *Request, v Verdict) bool {
+	if policy.NeedsSHA512(r.Outputs) {
+		return r.Digest == Digests{v.SHA256, v.SHA512}
+	}
+	return r.Digest.Agree(Digests{v.SHA256, v.SHA512})
+}
+
+// checkState wants the state exactly if an output is made from it. It finalises a
+// clone of the state and compares: a signature made from a state is good for
+// exactly the file whose digest the state gives.
+func checkState(r *Request) (hashstate.State, *Refusal) {
+	if !policy.NeedsState(r.Outputs) {
+		if len(r.Signables) > 0 {
+			return hashstate.State{}, refuseRequest(RefuseBadRequest, "request: signables must be empty, no output is made from any")
+		}
+		return hashstate.State{}, nil
+	}
+	value, ok := r.Signables[StateSHA512]
+	if !ok || len(r.Signables) != 1 {
+		return hashstate.State{}, refuseRequest(RefuseBadRequest, "request: signables must be exactly %q", StateSHA512)
+	}
+	st, err := hashstate.Decode(hashstate.SHA512, value)
+	if err != nil {
+		return st, refuseRequest(RefuseState, "%s: %v", StateSHA512, err)
+	}
+	// The id covers these bytes, so a second spelling of the state would be a
+	// second request for the same signature.
+	if canonical, err := st.MarshalJSON(); err != nil || !bytes.Equal(canonical, value) {
+		return st, refuseRequest(RefuseBadRequest, "%s is not in its one form", StateSHA512)
+	}
+	sum, err := st.Sum()
+	if err != nil || !bytes.Equal(sum, r.Digest.SHA512[:]) {
+		return st, refuseRequest(RefuseState, "%s does not finalise to the requested digest", StateSHA512)
+	}
+	return st, nil
+}
