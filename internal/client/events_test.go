@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,15 +18,19 @@ import (
 )
 
 // script answers the n-th connection to /v1/events with the n-th text; the last
-// one stays open.
-func script(t *testing.T, texts ...string) (*client.Client, *[]http.Header) {
+// one stays open. The function returned gives the headers of the connections so far.
+func script(t *testing.T, texts ...string) (*client.Client, func() []http.Header) {
 	t.Helper()
-	headers := new([]http.Header)
-	n := 0
+	var (
+		mu      sync.Mutex // the handler of a lost connection may still run when the next one comes
+		headers []http.Header
+	)
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		*headers = append(*headers, r.Header)
-		text := texts[min(n, len(texts)-1)]
-		n++
+		mu.Lock()
+		headers = append(headers, r.Header)
+		n := len(headers)
+		mu.Unlock()
+		text := texts[min(n, len(texts))-1]
 		if text == "503" {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
@@ -37,7 +43,11 @@ func script(t *testing.T, texts ...string) (*client.Client, *[]http.Header) {
 		}
 	})
 	c.Backoff = func(int) time.Duration { return 0 }
-	return c, headers
+	return c, func() []http.Header {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(headers)
+	}
 }
 
 func stopAt(artifact string) func(*api.Event) error {
@@ -67,7 +77,7 @@ func TestWatchReconnectsAndResumes(t *testing.T) {
 		t.Error(d)
 	}
 	for i, want := range []string{"", "2", "2"} {
-		if got := (*headers)[i].Get("Last-Event-ID"); got != want {
+		if got := headers()[i].Get("Last-Event-ID"); got != want {
 			t.Errorf("connection %d: Last-Event-ID %q, want %q", i, got, want)
 		}
 	}
@@ -82,7 +92,7 @@ func TestWatchReadsAnewOnReset(t *testing.T) {
 	if d := cmp.Diff([]string{"fresh", "a", "fresh", "lost", "fresh", "b"}, l.heard); d != "" {
 		t.Error(d)
 	}
-	if got := (*headers)[1].Get("Last-Event-ID"); got != "9" {
+	if got := headers()[1].Get("Last-Event-ID"); got != "9" {
 		t.Errorf("Last-Event-ID %q after a reset to 9", got)
 	}
 }
@@ -116,7 +126,7 @@ func TestWatchAsksAgainForAnEventThatWasNotDealtWith(t *testing.T) {
 	if d := cmp.Diff([]string{"fresh", "a", "b", "lost", "fresh", "b"}, l.heard); d != "" {
 		t.Error(d)
 	}
-	if got := (*headers)[1].Get("Last-Event-ID"); got != "1" {
+	if got := headers()[1].Get("Last-Event-ID"); got != "1" {
 		t.Errorf("Last-Event-ID %q", got)
 	}
 }
