@@ -80,7 +80,7 @@ func (a *application) signatures(e *entry, id store.CaseID) (*refusal, error) {
 		}
 		return ref, a.alarmIfAsked(ans, id, "invalid-signature", ref.message)
 	}
-	if ref, err := a.prove(ans, stmts, list); err != nil || ref != nil {
+	if ref, err := a.prove(ans, file, stmts, list); err != nil || ref != nil {
 		return ref, err
 	}
 	signed, err := a.tx.SignedDigests(id, ans.Artifact)

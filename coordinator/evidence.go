@@ -76,12 +76,14 @@ func (c *Coordinator) rebuildRequest(ans *quorum.Answer, text []byte, sig store.
 		}
 		stmts = append(stmts, s)
 	}
-	req, err := requestOf(p, ans, stmts)
-	if err != nil {
-		return nil, err
+	if file := signedOf(ans, stmts); file != nil {
+		req, err := requestOf(p, ans, file, stmts)
+		if err != nil {
+			return nil, err
+		}
+		if req.ID == ans.ID {
+			return req, nil
+		}
 	}
-	if req.ID != ans.ID {
-		return nil, notFound("the request that was answered cannot be put together from the record")
-	}
-	return req, nil
+	return nil, notFound("the request that was answered cannot be put together from the record")
 }

@@ -36,14 +36,35 @@ func (a *application) readEvidence(ans *quorum.Answer) (stmts []*statement.State
 			return nil, nil, refuse(CodeUnknownArtifact, "message %s, which the answer names, is no statement about its target", id), nil
 		}
 		stmts = append(stmts, s)
-		if i := indexOf(s, ans); i >= 0 && file == nil {
-			file = &s.Artifacts[i]
-		}
 	}
-	if file == nil {
+	if file = signedOf(ans, stmts); file == nil {
 		return nil, nil, refuse(CodeUnknownArtifact, "no statement that the answer names votes on %q with its digest", ans.Artifact), nil
 	}
 	return stmts, file, nil, nil
+}
+
+// signedOf finds among the votes for the digest one that gives the signables that
+// were signed. The id of the request says which those are: it covers them. Without
+// such a vote it is the first, and nil when nobody voted for the digest.
+func signedOf(ans *quorum.Answer, stmts []*statement.Statement) (first *statement.Artifact) {
+	signables := len(policy.Signables(outputsOf(ans))) > 0
+	for _, s := range stmts {
+		i := indexOf(s, ans)
+		if i < 0 {
+			continue
+		}
+		a := &s.Artifacts[i]
+		if !signables {
+			return a
+		}
+		if r, err := requestOf(&policy.Policy{}, ans, a, stmts); err == nil && r.ID == ans.ID {
+			return a
+		}
+		if first == nil {
+			first = a
+		}
+	}
+	return first
 }
 
 func indexOf(s *statement.Statement, ans *quorum.Answer) int {
@@ -60,7 +81,7 @@ func indexOf(s *statement.Statement, ans *quorum.Answer) int {
 // A good signature alone proves nothing: every signature ever made is public, and
 // one liar's vote for an old file would be enough to replay it as the answer for
 // another target, which then no signer is asked for any more.
-func (a *application) prove(ans *quorum.Answer, stmts []*statement.Statement, sigs []store.Signature) (*refusal, error) {
+func (a *application) prove(ans *quorum.Answer, file *statement.Artifact, stmts []*statement.Statement, sigs []store.Signature) (*refusal, error) {
 	p, err := a.policyOf(ans.Policy.Digest)
 	if errors.Is(err, store.ErrNotFound) {
 		return refuse(CodePolicyUnknown, "this coordinator never had policy version %d (sha256 %s); name the file in former_policies", ans.Policy.Version, ans.Policy.Digest), nil
@@ -68,7 +89,7 @@ func (a *application) prove(ans *quorum.Answer, stmts []*statement.Statement, si
 	if err != nil {
 		return nil, err
 	}
-	req, err := requestOf(p, ans, stmts)
+	req, err := requestOf(p, ans, file, stmts)
 	if err != nil {
 		return refuse(CodeNotApproved, "%v", err), nil
 	}
@@ -87,14 +108,24 @@ func (a *application) prove(ans *quorum.Answer, stmts []*statement.Statement, si
 	return nil, nil
 }
 
-// requestOf makes the request again that was answered.
-func requestOf(p *policy.Policy, ans *quorum.Answer, stmts []*statement.Statement) (*quorum.Request, error) {
+// requestOf makes the request again that was answered, with the signables of file.
+func requestOf(p *policy.Policy, ans *quorum.Answer, file *statement.Artifact, stmts []*statement.Statement) (*quorum.Request, error) {
+	outputs := outputsOf(ans)
+	v := &quorum.Verdict{Artifact: ans.Artifact, SHA256: ans.Digest.SHA256, SHA512: ans.Digest.SHA512}
+	for _, name := range policy.Signables(outputs) {
+		if s := file.Signable(name); s != nil {
+			v.Signables = append(v.Signables, quorum.SignableDigest{Name: name, SHA256: s.Digest()})
+		}
+	}
+	return quorum.NewRequest(p, caseOf(ans), v, outputs, stmts)
+}
+
+func outputsOf(ans *quorum.Answer) []policy.Output {
 	outputs := make([]policy.Output, len(ans.Signatures))
 	for i, o := range ans.Signatures {
 		outputs[i] = o.Output
 	}
-	v := &quorum.Verdict{Artifact: ans.Artifact, SHA256: ans.Digest.SHA256, SHA512: ans.Digest.SHA512}
-	return quorum.NewRequest(p, caseOf(ans), v, outputs, stmts)
+	return outputs
 }
 
 // policyOf is a policy that this coordinator has or had, or [store.ErrNotFound].

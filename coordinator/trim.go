@@ -62,7 +62,7 @@ func agreeing(v *quorum.Verdict) map[statement.SHA256]string {
 			continue
 		}
 		for _, m := range g.Members {
-			if m.OtherSHA512 == (statement.SHA512{}) {
+			if m.Agrees() {
 				operators[m.Statement] = m.Operator
 			}
 		}

@@ -2,6 +2,7 @@ package hsmsigner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"quorate/internal/pgpsig"
@@ -29,18 +30,25 @@ func notations(p *permit) []pgpsig.Notation {
 		Value: fmt.Sprintf("%s %d of %d", v.Quorum, agreeing(r, v), len(p.channel.Roster))})
 }
 
-// agreeing counts the operators that voted for exactly what is signed. Where no
-// SHA-512 is, nobody can differ in it.
+// agreeing counts the operators that voted for exactly what is signed. In what the
+// request does not have nobody can differ.
 func agreeing(r *quorum.Request, v quorum.Verdict) int {
 	n, none := 0, statement.SHA512{}
 	for _, g := range v.Groups {
 		for _, m := range g.Members {
-			if g.SHA256 == v.SHA256 && (m.OtherSHA512 == none || r.Digest.SHA512 == none) {
+			if g.SHA256 == v.SHA256 && (m.OtherSHA512 == nil || r.Digest.SHA512 == none) && givesAll(r, m.Signables) {
 				n++
 			}
 		}
 	}
 	return n
+}
+
+func givesAll(r *quorum.Request, d *quorum.SignableDissent) bool {
+	return d == nil || !slices.ContainsFunc(slices.Concat(d.Other, d.Missing), func(name string) bool {
+		_, asked := r.Signables[name]
+		return asked
+	})
 }
 
 // clip shortens a text to n bytes at most and shows that it did.

@@ -2,6 +2,7 @@ package quorum_test
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func TestAdmittedStatementIsObservedWhole(t *testing.T) {
 	if o.ID != signed.ID() || o.Payload != signed.PayloadID() || o.Operator != "berlin" || o.Builder != "berlin" || o.Seq != 0 || !o.Received.Equal(received) || !o.Revoked.IsZero() || o.Status != "" {
 		t.Errorf("observed %+v", o)
 	}
-	if len(o.Files) != 2 || o.Files[0] != (quorum.File{Name: "a", SHA256: s.Artifacts[0].SHA256, SHA512: s.Artifacts[0].SHA512}) || o.Files[1].Name != "b" {
+	if len(o.Files) != 2 || !reflect.DeepEqual(o.Files[0], quorum.File{Name: "a", SHA256: s.Artifacts[0].SHA256, SHA512: s.Artifacts[0].SHA512}) || o.Files[1].Name != "b" {
 		t.Errorf("files %+v", o.Files)
 	}
 	o, err = quorum.Admit(admitPolicy(t, ""), corekit.Sign(corekit.NoVote("berlin", statement.Withdrawn)), received)

@@ -2,6 +2,8 @@ package quorum
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,6 +20,7 @@ type Approval struct {
 	request  *Request
 	verdict  Verdict
 	state    hashstate.State
+	text     hashstate.State
 	evidence statement.SHA256
 }
 
@@ -30,6 +33,11 @@ func (a *Approval) Verdict() Verdict { return a.verdict }
 // State returns the SHA-512 state of the file, which finalises to the agreed
 // digest; or one that cannot be resumed, if no output is made from the state.
 func (a *Approval) State() hashstate.State { return a.state }
+
+// TextState returns the SHA-512 state of the file's text (see [statement.TextState])
+// that the quorum agreed on by itself; or one that cannot be resumed, if no output
+// is made from it.
+func (a *Approval) TextState() hashstate.State { return a.text }
 
 // EvidenceDigest returns the digest of the evidence set.
 func (a *Approval) EvidenceDigest() statement.SHA256 { return a.evidence }
@@ -67,18 +75,24 @@ func Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 	case ch == nil:
 		return nil, refuseRequest(RefuseBadRequest, "request: the policy has no channel %q", r.Channel)
 	}
-	if ref := checkOutputs(ch, r); ref != nil {
+	if ref := cmp.Or(checkOutputs(ch, r), checkSignables(r)); ref != nil {
 		return nil, ref
 	}
 	v, ref := checkEvidence(p, ch, r, at)
 	if ref != nil {
 		return nil, ref
 	}
-	st, ref := checkState(r)
-	if ref != nil {
+	a := &Approval{request: r.clone(), verdict: v, evidence: EvidenceDigest(r.Evidence)}
+	if a.state, ref = checkState(r); ref != nil {
 		return nil, ref
 	}
-	return &Approval{r.clone(), v, st, EvidenceDigest(r.Evidence)}, nil
+	if ref = checkAgreed(r, &v); ref != nil {
+		return nil, ref
+	}
+	if a.text, ref = readText(r); ref != nil {
+		return nil, ref
+	}
+	return a, nil
 }
 
 // clone makes the approval stand for what was checked, whatever becomes of the
@@ -170,20 +184,56 @@ func carries(r *Request, v Verdict) bool {
 	return r.Digest.Agree(Digests{v.SHA256, v.SHA512})
 }
 
-// checkState wants the state exactly if an output is made from it. It finalises a
-// clone of the state and compares: a signature made from a state is good for
-// exactly the file whose digest the state gives.
+// checkSignables wants exactly what the outputs are made from. What belongs to
+// nothing would still be under the id, and make two requests of one.
+func checkSignables(r *Request) *Refusal {
+	names := policy.Signables(r.Outputs)
+	if policy.NeedsState(r.Outputs) {
+		names = append(names, StateSHA512)
+	}
+	for _, name := range names {
+		if _, ok := r.Signables[name]; !ok || len(r.Signables) != len(names) {
+			return refuseRequest(RefuseBadRequest, "request: signables must be exactly %q", names)
+		}
+	}
+	if len(r.Signables) > len(names) {
+		return refuseRequest(RefuseBadRequest, "request: signables must be empty, no output is made from any")
+	}
+	return nil
+}
+
+// checkAgreed wants the signables of the statements to be those that the evidence
+// agrees on, as bytes. Each was read in the statements, so it is well-formed.
+func checkAgreed(r *Request, v *Verdict) *Refusal {
+	for _, name := range policy.Signables(r.Outputs) {
+		i := slices.IndexFunc(v.Signables, func(s SignableDigest) bool { return s.Name == name })
+		if i < 0 || v.Signables[i].SHA256 != sha256.Sum256(r.Signables[name]) {
+			return refuseRequest(RefuseState, "the evidence agrees on another %q than the request asks for", name)
+		}
+	}
+	return nil
+}
+
+// readText reads the state of the text, if it is in the request.
+func readText(r *Request) (st hashstate.State, ref *Refusal) {
+	value, ok := r.Signables[statement.TextState]
+	if !ok {
+		return st, nil
+	}
+	st, err := hashstate.Decode(hashstate.SHA512, value)
+	if err != nil {
+		return st, refuseRequest(RefuseState, "%s: %v", statement.TextState, err)
+	}
+	return st, nil
+}
+
+// checkState finalises a clone of the state and compares: a signature made from a
+// state is good for exactly the file whose digest the state gives.
 func checkState(r *Request) (hashstate.State, *Refusal) {
 	if !policy.NeedsState(r.Outputs) {
-		if len(r.Signables) > 0 {
-			return hashstate.State{}, refuseRequest(RefuseBadRequest, "request: signables must be empty, no output is made from any")
-		}
 		return hashstate.State{}, nil
 	}
-	value, ok := r.Signables[StateSHA512]
-	if !ok || len(r.Signables) != 1 {
-		return hashstate.State{}, refuseRequest(RefuseBadRequest, "request: signables must be exactly %q", StateSHA512)
-	}
+	value := r.Signables[StateSHA512]
 	st, err := hashstate.Decode(hashstate.SHA512, value)
 	if err != nil {
 		return st, refuseRequest(RefuseState, "%s: %v", StateSHA512, err)

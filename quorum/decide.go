@@ -47,6 +47,8 @@ type File struct {
 	Name   string
 	SHA256 statement.SHA256
 	SHA512 statement.SHA512
+
+	Signables []SignableDigest // in the order of the names
 }
 
 // Signature is what the record says was signed for an artifact.
@@ -63,19 +65,21 @@ type Verdict struct {
 	State    State            `json:"state"`
 	SHA256   statement.SHA256 `json:"sha256,omitzero"` // the agreed or signed digest
 	SHA512   statement.SHA512 `json:"sha512,omitzero"`
-	Groups   []Group          `json:"groups"`                // digests and who gave them, largest first
-	Silent   []string         `json:"silent,omitempty"`      // operators that answered but did not list this file
-	NoVotes  []NoVote         `json:"noVotes,omitempty"`     // operators that answered without a vote
-	Missing  []string         `json:"missing,omitempty"`     // operators that did not answer
-	Changed  []Change         `json:"changed,omitempty"`     // votes that were replaced by another digest
-	Late     []Late           `json:"late,omitempty"`        // dissent after the signature, or passed over by it
-	Revoked  []Member         `json:"revoked,omitempty"`     // votes that no longer count: the key is revoked
-	Reason   Reason           `json:"reason"`                // why the state is what it is
-	Needs    []Need           `json:"needs,omitempty"`       // what would make it agreed
-	Since    time.Time        `json:"since,omitzero"`        // when the quorum was complete
-	Until    time.Time        `json:"until,omitzero"`        // held by the settle time until then
-	Quorum   string           `json:"quorum"`                // name of the rule
-	Diverge  bool             `json:"allDifferent,omitzero"` // several digests, no two operators alike
+	// Signables are what is agreed besides, of those that the channel signs.
+	Signables []SignableDigest `json:"signables,omitempty"`
+	Groups    []Group          `json:"groups"`                // digests and who gave them, largest first
+	Silent    []string         `json:"silent,omitempty"`      // operators that answered but did not list this file
+	NoVotes   []NoVote         `json:"noVotes,omitempty"`     // operators that answered without a vote
+	Missing   []string         `json:"missing,omitempty"`     // operators that did not answer
+	Changed   []Change         `json:"changed,omitempty"`     // votes that were replaced by another digest
+	Late      []Late           `json:"late,omitempty"`        // dissent after the signature, or passed over by it
+	Revoked   []Member         `json:"revoked,omitempty"`     // votes that no longer count: the key is revoked
+	Reason    Reason           `json:"reason"`                // why the state is what it is
+	Needs     []Need           `json:"needs,omitempty"`       // what would make it agreed
+	Since     time.Time        `json:"since,omitzero"`        // when the quorum was complete
+	Until     time.Time        `json:"until,omitzero"`        // held by the settle time until then
+	Quorum    string           `json:"quorum"`                // name of the rule
+	Diverge   bool             `json:"allDifferent,omitzero"` // several digests, no two operators alike
 }
 
 // Group is one digest and the operators that voted for it.
@@ -84,6 +88,8 @@ type Group struct {
 	SHA512  statement.SHA512 `json:"sha512"`
 	Passes  bool             `json:"passes"` // meets the quorum
 	Members []Member         `json:"members"`
+	// Signables are those that the channel signs, as the group's quorum gives them.
+	Signables []SignableDigest `json:"signables,omitempty"`
 }
 
 // Member is an operator's vote.
@@ -93,7 +99,9 @@ type Member struct {
 	Statement statement.SHA256 `json:"statement"`
 	Received  time.Time        `json:"received,omitzero"`
 	// OtherSHA512 is the vote's SHA-512 where it is not that of the group.
-	OtherSHA512 statement.SHA512 `json:"otherSHA512,omitzero"`
+	OtherSHA512 *statement.SHA512 `json:"otherSHA512,omitzero"`
+	// Signables is in which signables the vote is not that of the group.
+	Signables *SignableDissent `json:"signables,omitzero"`
 }
 
 // NoVote is an operator's answer that is no vote.
@@ -136,9 +144,11 @@ const (
 	ReasonTwoPass      Reason = "two-digests-pass"
 	ReasonNonePass     Reason = "no-digest-can-pass"
 	ReasonMet          Reason = "quorum-met"
-	ReasonSettling     Reason = "settling"       // held: the settle time is not over
-	ReasonDissent      Reason = "dissent"        // held: an operator of the quorum differs
-	ReasonSHA512       Reason = "sha512-differs" // conflicting or held: alike in SHA-256, not in SHA-512
+	ReasonSettling     Reason = "settling"          // held: the settle time is not over
+	ReasonDissent      Reason = "dissent"           // held: an operator of the quorum differs
+	ReasonSHA512       Reason = "sha512-differs"    // conflicting or held: alike in SHA-256, not in SHA-512
+	ReasonSignable     Reason = "signables-differ"  // conflicting or held: alike in the digests, not in what is signed besides
+	ReasonNoSignable   Reason = "signables-missing" // waiting: alike, but too few give what is signed besides
 	ReasonSigned       Reason = "signed"
 	ReasonPartlySigned Reason = "partly-signed" // agreed, or waiting when votes are gone: some outputs are still to be signed
 	ReasonLateDissent  Reason = "late-dissent"
@@ -195,16 +205,19 @@ func (d *tally) judge(s *slot, v *Verdict) {
 // votes must still carry them: keys may have been revoked in the meantime.
 func (d *tally) judgeSigned(s *slot, v *Verdict) {
 	v.SHA256, v.SHA512 = s.signed.SHA256, s.signed.SHA512
-	carried, ok := d.carriedSHA512(s, v.SHA256)
 	if v.SHA512 == (statement.SHA512{}) {
-		v.SHA512 = carried
+		v.SHA512 = d.carriedSHA512(s, v.SHA256)
+	}
+	vote := d.carried(s, v.SHA256, &d.needs)
+	if vote != nil {
+		v.Signables = d.needs.digests(vote)
 	}
 	switch {
 	case len(v.Late) > 0:
 		v.State, v.Reason = Disputed, ReasonLateDissent
 	case s.signed.Complete:
 		v.State, v.Reason = Signed, ReasonSigned
-	case d.ch.Rule.Passes(d.votersFor(s, v.SHA256)) && (ok && v.SHA512 == carried || !d.ch.NeedsSHA512()):
+	case vote != nil && (v.SHA512 == vote.SHA512 || !d.needs.sha512):
 		v.State, v.Reason = Agreed, ReasonPartlySigned
 	default:
 		d.findNeeds(s, v)
@@ -227,32 +240,25 @@ func passing(v *Verdict) (groups, others int) {
 
 func (d *tally) judgePassing(s *slot, v *Verdict, others int) {
 	g := &v.Groups[0]
-	if d.ch.NeedsSHA512() && !d.carried {
-		v.State, v.Reason = Conflicting, ReasonSHA512
+	if d.carrier == nil {
+		d.judgeUncarried(s, v, g)
 		return
 	}
-	v.SHA256, v.SHA512, v.Since = g.SHA256, g.SHA512, d.completedAt(s, g)
+	v.SHA256, v.SHA512, v.Signables, v.Since = g.SHA256, g.SHA512, g.Signables, d.completedAt(s, g)
 	settled := v.Since.Add(d.ch.Settle)
 	hold := d.ch.Dissent == policy.DissentHold
 	switch {
 	case hold && others > 0:
 		v.State, v.Reason = Held, ReasonDissent
-	case hold && d.ch.NeedsSHA512() && differOnSHA512(g):
+	case hold && d.needs.sha512 && differOnSHA512(g):
 		v.State, v.Reason = Held, ReasonSHA512
+	case hold && differOnSignables(g):
+		v.State, v.Reason = Held, ReasonSignable
 	case d.ch.Settle > 0 && !v.Since.IsZero() && d.at.Before(settled):
 		v.State, v.Reason, v.Until = Held, ReasonSettling, settled
 	default:
 		v.State, v.Reason = Agreed, ReasonMet
 	}
-}
-
-func differOnSHA512(g *Group) bool {
-	for i := range g.Members {
-		if g.Members[i].OtherSHA512 != (statement.SHA512{}) {
-			return true
-		}
-	}
-	return false
 }
 
 // judgeOpen is for an artifact of which no digest passes.
@@ -293,27 +299,6 @@ func (d *tally) findNeeds(s *slot, v *Verdict) {
 	}
 }
 
-// carriedSHA512 returns the SHA-512 digest that meets the quorum by itself among
-// the votes for a SHA-256 digest. The signature is made from the SHA-512 state,
-// so SHA-256 votes alone must not carry it. When two digests meet the quorum,
-// which only a channel with allow_split lets happen, none is returned.
-func (d *tally) carriedSHA512(s *slot, digest statement.SHA256) (sum statement.SHA512, ok bool) {
-	for op := range s.ballots {
-		f := s.ballots[op].file
-		if f == nil || f.SHA256 != digest || f.SHA512 == (statement.SHA512{}) || ok && f.SHA512 == sum {
-			continue // foreign evidence may carry none; that is no digest to agree on
-		}
-		if !d.ch.Rule.Passes(d.votersForBoth(s, digest, f.SHA512)) {
-			continue
-		}
-		if ok {
-			return statement.SHA512{}, false
-		}
-		sum, ok = f.SHA512, true
-	}
-	return sum, ok
-}
-
 // completedAt returns when the vote arrived that completed the quorum, or the
 // zero time when arrivals are not known.
 func (d *tally) completedAt(s *slot, g *Group) time.Time {
@@ -321,7 +306,7 @@ func (d *tally) completedAt(s *slot, g *Group) time.Time {
 	n := 0
 	for _, a := range d.arrivals {
 		b := &s.ballots[a.op]
-		if b.obs != a.obs || b.file.SHA256 != g.SHA256 || b.file.SHA512 != g.SHA512 && d.ch.NeedsSHA512() {
+		if b.obs != a.obs || b.file.SHA256 != g.SHA256 || !d.needs.alike(b.file, d.carrier) {
 			continue
 		}
 		d.set[a.op] = true

@@ -18,7 +18,7 @@ const (
 )
 
 // script is a record in short: "berlin=1" votes for bytes 1, "berlin=1/9" with
-// the SHA-512 of 9, "berlin=1/0" with none, "berlin!failed" says a status and
+// the SHA-512 of 9, "berlin=1/0" with none, "berlin=1+2" with text 2, "berlin!failed" says a status and
 // "berlin=-" votes on another file only.
 func script(text string) record {
 	var r record
@@ -32,9 +32,13 @@ func script(text string) record {
 			r.add(op, "", file("other", 1))
 			continue
 		}
+		vote, text, _ := strings.Cut(vote, "+")
 		f := file("f", vote[0]-'0')
 		if len(vote) == 3 {
 			f.SHA512 = sum512(vote[2] - '0')
+		}
+		if text != "" {
+			f.Signables = textSignable(text[0] - '0')
 		}
 		r.add(op, "", f)
 	}
@@ -169,7 +173,7 @@ func TestSignedVerdictShowsTheSHA512ThatWasCarried(t *testing.T) {
 	if v.SHA512 != sum512(1) || !v.Groups[0].Passes || v.Groups[0].SHA512 != sum512(1) {
 		t.Errorf("SHA-512 %s, group %s, passes %t", v.SHA512, v.Groups[0].SHA512, v.Groups[0].Passes)
 	}
-	if v.Groups[0].Members[0].OtherSHA512 != sum512(9) || v.Groups[0].Members[1].OtherSHA512 != (statement.SHA512{}) {
+	if *v.Groups[0].Members[0].OtherSHA512 != sum512(9) || v.Groups[0].Members[1].OtherSHA512 != nil {
 		t.Error("the one that differs is not marked")
 	}
 	sig.SHA512 = sum512(7) // what the record says of the signature leads
@@ -242,7 +246,7 @@ func TestWhoSpokeLateIsNotSilent(t *testing.T) {
 		t.Errorf("differed late: silent %q, late %+v", v.Silent, v.Late)
 	}
 	v = script("berlin=1 osaka=1 reading=1/2").judge(t, p, sig, noon)
-	if len(v.Silent) != 0 || v.Late[0].SHA256 != digest(1) || v.Late[0].OtherSHA512 != sum512(2) {
+	if len(v.Silent) != 0 || v.Late[0].SHA256 != digest(1) || *v.Late[0].OtherSHA512 != sum512(2) {
 		t.Errorf("differed late in SHA-512: silent %q, late %+v", v.Silent, v.Late)
 	}
 }

@@ -129,6 +129,10 @@ func explainReason(v *Verdict) string {
 		return "An operator of the quorum gave other bytes, and the channel signs nothing while anybody differs."
 	case ReasonSHA512:
 		return "They are alike in SHA-256 and not in SHA-512, from which the signature is made: at least one statement is wrong."
+	case ReasonSignable:
+		return "They are alike in the digests and not in what is signed besides: at least one statement is wrong."
+	case ReasonNoSignable:
+		return fmt.Sprintf("%s is met for the digest, but too few of the statements give all that the channel signs.", upper(rule))
 	case ReasonSigned:
 		return "All signatures that the channel asks for exist."
 	case ReasonPartlySigned:
@@ -157,9 +161,7 @@ func (v *Verdict) facts() (out []string) {
 		say("%s gave %s (%s): %s.", upper(count(len(g.Members), "operator")), Letter(i), v.Short(g.SHA256), operators(g.Members))
 		members, _ := told(g.Members)
 		for _, m := range members {
-			if m.OtherSHA512 != (statement.SHA512{}) {
-				say("%s gave another SHA-512 digest with it: one of the two is wrong.", safeName(m.Operator))
-			}
+			m.sayDissent(say)
 		}
 	}
 	left(say, more, "digest")
@@ -184,10 +186,39 @@ func (v *Verdict) facts() (out []string) {
 	return out
 }
 
+// sayDissent says in what a vote differs that is alike in SHA-256.
+func (m *Member) sayDissent(say func(format string, args ...any)) {
+	if m.OtherSHA512 != nil {
+		say("%s gave another SHA-512 digest with it: one of the two is wrong.", safeName(m.Operator))
+	}
+	if m.Signables == nil {
+		return
+	}
+	if other, _ := told(m.Signables.Other); len(other) > 0 {
+		say("%s gave another %s with it: one of the two is wrong.", safeName(m.Operator), quoted(other))
+	}
+	if missing, _ := told(m.Signables.Missing); len(missing) > 0 {
+		say("%s gave no %s with it.", safeName(m.Operator), quoted(missing))
+	}
+}
+
+// quoted lists words of which some are not names.
+func quoted(list []string) string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = strconv.Quote(s)
+	}
+	return strings.Join(out, ", ")
+}
+
 // history tells of votes that do not count, or not any more.
 func (v *Verdict) history(say func(format string, args ...any)) {
 	changed, more := told(v.Changed)
 	for _, c := range changed {
+		if c.From == c.To {
+			say("%s gave %s twice, with something else beside it; the later one counts.", safeName(c.Operator), v.Short(c.To))
+			continue
+		}
 		say("%s gave %s first and %s later; the later one counts.", safeName(c.Operator), v.Short(c.From), v.Short(c.To))
 	}
 	left(say, more, "changed vote")
@@ -203,6 +234,7 @@ func (v *Verdict) history(say func(format string, args ...any)) {
 			continue
 		}
 		say("%s differs from what was signed: it gave %s.", safeName(l.Operator), v.Short(l.SHA256))
+		l.sayDissent(say)
 	}
 	left(say, more, "late vote")
 }
@@ -231,6 +263,10 @@ func (v *Verdict) oddOneOut() string {
 
 // next says what would change the verdict. It is never empty.
 func (v *Verdict) next() (out []string) {
+	if v.Reason == ReasonNoSignable && len(v.Needs) > 0 {
+		return []string{v.Needs[0].who() + " it with what is missing: for a text, with quorate attest --text or texts in agent.toml. " +
+			"A channel that signs texts is for nothing else."}
+	}
 	needs, _ := told(v.Needs)
 	for _, n := range needs {
 		out = append(out, v.need(n))
@@ -262,6 +298,9 @@ func (v *Verdict) nextHeld() []string {
 	if v.Reason == ReasonSHA512 {
 		return []string{"It is agreed when all operators of " + Letter(0) + " give one SHA-512 digest. Ask those that differ how they computed it."}
 	}
+	if v.Reason == ReasonSignable {
+		return []string{"It is agreed when all operators of " + Letter(0) + " give the same. Ask those that differ how they computed it."}
+	}
 	return []string{"It is agreed when " + v.dissenters() + " the bytes of " + Letter(0) +
 		", or after a vote is taken back, or when the channel's dissent rule is changed to \"report\"."}
 }
@@ -269,6 +308,9 @@ func (v *Verdict) nextHeld() []string {
 func (v *Verdict) nextConflicting() []string {
 	if v.Reason == ReasonSHA512 {
 		return []string{"It is agreed when enough operators give one SHA-256 and one SHA-512 digest together."}
+	}
+	if v.Reason == ReasonSignable {
+		return []string{"It is agreed when enough operators give one and the same. Ask those that differ how they computed it."}
 	}
 	return []string{"It is agreed when operators change or take back their votes until one digest alone meets the quorum. Raise need in the policy so that two cannot."}
 }
@@ -291,13 +333,7 @@ func (v *Verdict) dissenters() string {
 }
 
 func (v *Verdict) need(n Need) string {
-	who := fmt.Sprintf("%d more of %s", n.More, names(n.From))
-	if n.More == len(n.From) {
-		who = names(n.From)
-	}
-	if who += " give"; n.More == 1 {
-		who += "s"
-	}
+	who := n.who()
 	if n.SHA256 == (statement.SHA256{}) {
 		return fmt.Sprintf("The quorum is met when %s one and the same digest.", who)
 	}
@@ -306,6 +342,18 @@ func (v *Verdict) need(n Need) string {
 		return fmt.Sprintf("The quorum is met when %s %s.", who, v.Short(n.SHA256))
 	}
 	return fmt.Sprintf("%s (%s) meets the quorum when %s it too.", Letter(i), v.Short(n.SHA256), who)
+}
+
+// who ends with the verb.
+func (n *Need) who() string {
+	who := fmt.Sprintf("%d more of %s", n.More, names(n.From))
+	if n.More == len(n.From) {
+		who = names(n.From)
+	}
+	if who += " give"; n.More == 1 {
+		who += "s"
+	}
+	return who
 }
 
 func operators(members []Member) string {

@@ -16,7 +16,7 @@ import (
 var allReasons = []quorum.Reason{
 	quorum.ReasonTooFew, quorum.ReasonDiffer, quorum.ReasonTwoPass, quorum.ReasonNonePass, quorum.ReasonMet,
 	quorum.ReasonSettling, quorum.ReasonDissent, quorum.ReasonSHA512, quorum.ReasonSigned, quorum.ReasonPartlySigned,
-	quorum.ReasonLateDissent, quorum.ReasonWithdrawn,
+	quorum.ReasonLateDissent, quorum.ReasonWithdrawn, quorum.ReasonSignable, quorum.ReasonNoSignable,
 }
 
 func checkSentences(t interface{ Errorf(string, ...any) }, e quorum.Explanation) {
@@ -150,7 +150,7 @@ func TestAnExplanationIsBounded(t *testing.T) {
 	v := quorum.Verdict{State: quorum.Disputed}
 	for i := range many {
 		d := statement.SHA256{byte(i), byte(i >> 8)}
-		m := quorum.Member{Operator: fmt.Sprint("o", i), OtherSHA512: statement.SHA512{1}}
+		m := quorum.Member{Operator: fmt.Sprint("o", i), OtherSHA512: &statement.SHA512{1}}
 		v.Groups = append(v.Groups, quorum.Group{SHA256: d, Members: []quorum.Member{m}})
 		v.Missing, v.Silent = append(v.Missing, m.Operator), append(v.Silent, m.Operator)
 		v.NoVotes = append(v.NoVotes, quorum.NoVote{Operator: m.Operator})

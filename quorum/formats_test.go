@@ -17,19 +17,24 @@ import (
 // signs is the policy of two of three with other outputs.
 func signs(t testing.TB, outputs string) *policy.Policy {
 	t.Helper()
+	return load(t, signing(twoOfThree(), outputs))
+}
+
+// signing changes what the policy's channel signs.
+func signing(text, outputs string) string {
 	const one = `sign = [{ format = "openpgp", key = "core-2026" }]`
-	text := twoOfThree()
 	if !strings.Contains(text, one) {
-		t.Fatal("the policy of the tests signs something else")
+		panic("the policy of the tests signs something else")
 	}
-	return load(t, strings.Replace(text, one, "sign = ["+outputs+"]", 1))
+	return strings.Replace(text, one, "sign = ["+outputs+"]", 1)
 }
 
 const (
-	sums   = `{ format = "vsa", key = "own" }`
-	ssh    = `{ format = "sshsig", key = "own" }`
-	pgp    = `{ format = "openpgp", key = "own" }`
-	raw256 = `{ format = "raw-sha256", key = "bare" }`
+	sums      = `{ format = "vsa", key = "own" }`
+	ssh       = `{ format = "sshsig", key = "own" }`
+	pgp       = `{ format = "openpgp", key = "own" }`
+	cleartext = `{ format = "openpgp-cleartext", key = "own" }`
+	raw256    = `{ format = "raw-sha256", key = "bare" }`
 )
 
 // lying is a vote of the builder for the file whose SHA-512, and state, are those

@@ -49,6 +49,11 @@ func file(name string, b byte) quorum.File {
 	return quorum.File{Name: name, SHA256: digest(b), SHA512: sum512(b)}
 }
 
+// textSignable is a vote for a text called b.
+func textSignable(b byte) []quorum.SignableDigest {
+	return []quorum.SignableDigest{{Name: statement.TextState, SHA256: digest(0x70 + b)}}
+}
+
 // record is the statements of a case as they arrive, a minute apart.
 type record []quorum.Observation
 

@@ -19,6 +19,8 @@ type world struct {
 	names  []string
 	passes func(set uint) bool
 	hold   bool
+	sha512 bool // a signature is made from it
+	texts  bool // and another one from the text
 	settle time.Duration
 	rec    record
 	signed map[string]quorum.Signature
@@ -39,9 +41,17 @@ func drawWorld(t *rapid.T) *world {
 	}
 	w.text = corekit.Head + corekit.Operators(append(w.names, "outsider")...) + groups +
 		corekit.Channel("top", dissent, fmt.Sprintf("settle = %q", w.settle), "allow_split = true")
+	w.drawOutputs(t)
 	w.drawRecord(t)
 	w.at = noon.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "at")) * time.Minute)
 	return w
+}
+
+func (w *world) drawOutputs(t *rapid.T) {
+	outputs := map[string]string{"sha512": pgp, "text": cleartext, "both": pgp + "," + cleartext, "none": sums}
+	kind := rapid.SampledFrom([]string{"sha512", "sha512", "text", "both", "both", "none"}).Draw(t, "outputs")
+	w.sha512, w.texts = kind == "sha512" || kind == "both", kind == "text" || kind == "both"
+	w.text = signing(w.text, outputs[kind])
 }
 
 func (w *world) drawRule(t *rapid.T, n int) string {
@@ -87,6 +97,7 @@ func (w *world) drawRecord(t *rapid.T) {
 		default:
 			f := file("f", byte(rapid.IntRange(1, 2).Draw(t, "digest")))
 			f.SHA512 = rapid.SampledFrom([]statement.SHA512{f.SHA512, f.SHA512, f.SHA512, sum512(7), {}}).Draw(t, "sha512")
+			f.Signables = rapid.SampledFrom([][]quorum.SignableDigest{textSignable(1), textSignable(1), textSignable(2), nil}).Draw(t, "text")
 			o = w.rec.add(op, "", f)
 		}
 		if rapid.IntRange(0, 9).Draw(t, "revoked") == 0 {
@@ -104,20 +115,23 @@ func (w *world) drawSignature(t *rapid.T) {
 type vote struct {
 	d  statement.SHA256
 	s  statement.SHA512
+	t  statement.SHA256 // zero: none, or nobody signs it
 	at time.Time
 }
 
 // tallied is the oracle's own count.
 type tallied struct {
 	votes     map[int]vote
+	signs512  bool
 	withdrawn bool         // somebody took a vote on f back
+	signed    *variant     // what the votes before the signature agree on besides
 	late      map[int]bool // operators that dissent from the signature
 	undone    map[int]bool // voted for the signed digest, and no longer when it was recorded
 }
 
 // count walks the record once, as the documentation says it.
 func (w *world) count() tallied {
-	c := tallied{votes: map[int]vote{}, late: map[int]bool{}, undone: map[int]bool{}}
+	c := tallied{signs512: w.sha512, votes: map[int]vote{}, late: map[int]bool{}, undone: map[int]bool{}}
 	sig, isSigned := w.signed["f"]
 	for _, o := range w.rec {
 		op := slices.Index(w.names, o.Operator)
@@ -137,42 +151,87 @@ func (w *world) count() tallied {
 			delete(c.votes, op)
 		case o.Status != "" || o.Files[0].Name != "f":
 		case after:
-			c.after(op, o, sig)
-		case had && old.d == o.Files[0].SHA256 && old.s == o.Files[0].SHA512:
+			if c.signed == nil {
+				c.signed = &variant{}
+				if all := w.variants(&c, sig.SHA256); len(all) == 1 {
+					c.signed = &all[0]
+				}
+			}
+			c.after(op, w.vote(o), sig)
+		case had && old.sameAs(w.vote(o)):
 		default:
 			c.undone[op] = c.undone[op] || had && isSigned && old.d == sig.SHA256 && o.Files[0].SHA256 != sig.SHA256
-			c.votes[op] = vote{o.Files[0].SHA256, o.Files[0].SHA512, o.Received}
+			c.votes[op] = w.vote(o)
 		}
 	}
 	return c
 }
 
-func (c *tallied) after(op int, o quorum.Observation, sig quorum.Signature) {
+func (w *world) vote(o quorum.Observation) vote {
 	f := o.Files[0]
-	if f.SHA256 != sig.SHA256 || f.SHA512 != sig.SHA512 && f.SHA512 != (statement.SHA512{}) {
+	v := vote{d: f.SHA256, s: f.SHA512, at: o.Received}
+	if w.texts && len(f.Signables) > 0 {
+		v.t = f.Signables[0].SHA256
+	}
+	return v
+}
+
+func (v vote) sameAs(o vote) bool { return v.d == o.d && v.s == o.s && v.t == o.t }
+
+func (c *tallied) after(op int, v vote, sig quorum.Signature) {
+	var none statement.SHA256
+	if v.d != sig.SHA256 || v.s != sig.SHA512 && v.s != (statement.SHA512{}) ||
+		c.signed.t != nil && v.t != none && v.t != *c.signed.t {
 		c.late[op] = true
 		return
 	}
-	if old, had := c.votes[op]; !had || old.d != f.SHA256 {
-		c.votes[op] = vote{f.SHA256, f.SHA512, o.Received}
+	old, had := c.votes[op]
+	lacks := c.signs512 && v.s == statement.SHA512{}
+	if !had || old.d != v.d || old.s == v.s && !lacks && old.t == none && v.t != none {
+		c.votes[op] = v
 	}
 }
 
-// set is who votes for the digest, with that SHA-512 unless it is nil.
-func (c *tallied) set(d statement.SHA256, s *statement.SHA512) (set uint) {
+// variant is what a signature needs besides the SHA-256; nil: nothing of the kind.
+type variant struct {
+	s *statement.SHA512
+	t *statement.SHA256
+}
+
+// set is who votes for the digest and the variant.
+func (c *tallied) set(d statement.SHA256, x variant) (set uint) {
 	for op, v := range c.votes {
-		if v.d == d && (s == nil || v.s == *s) {
+		if v.d == d && (x.s == nil || v.s == *x.s) && (x.t == nil || v.t == *x.t) {
 			set |= 1 << op
 		}
 	}
 	return set
 }
 
-// carried finds the SHA-512 digests that pass by themselves.
-func (w *world) carried(c *tallied, d statement.SHA256) (out []statement.SHA512) {
-	for _, b := range []byte{1, 2, 7} {
-		if s := sum512(b); w.passes(c.set(d, &s)) {
-			out = append(out, s)
+// possible lists what the votes could agree on besides.
+func (w *world) possible() (out []variant) {
+	sums, texts := []*statement.SHA512{nil}, []*statement.SHA256{nil}
+	if w.sha512 {
+		a, b, c := sum512(1), sum512(2), sum512(7)
+		sums = []*statement.SHA512{&a, &b, &c}
+	}
+	if w.texts {
+		a, b := textSignable(1)[0].SHA256, textSignable(2)[0].SHA256
+		texts = []*statement.SHA256{&a, &b}
+	}
+	for _, s := range sums {
+		for _, t := range texts {
+			out = append(out, variant{s, t})
+		}
+	}
+	return out
+}
+
+// variants finds those that pass by themselves.
+func (w *world) variants(c *tallied, d statement.SHA256) (out []variant) {
+	for _, x := range w.possible() {
+		if w.passes(c.set(d, x)) {
+			out = append(out, x)
 		}
 	}
 	return out
@@ -187,7 +246,7 @@ func (w *world) state() quorum.State {
 		digests[v.d] = true
 	}
 	for d := range digests {
-		if w.passes(c.set(d, nil)) {
+		if w.passes(c.set(d, variant{})) {
 			passing = append(passing, d)
 		}
 	}
@@ -207,12 +266,14 @@ func (w *world) state() quorum.State {
 }
 
 func (w *world) passed(c *tallied, d statement.SHA256) quorum.State {
-	sums := w.carried(c, d)
-	if len(sums) != 1 {
-		return quorum.Conflicting
+	all := w.variants(c, d)
+	if len(all) != 1 {
+		return w.uncarried(c, d)
 	}
+	x := all[0]
 	for _, v := range c.votes {
-		if w.hold && (v.d != d || v.s != sums[0] && v.s != (statement.SHA512{})) {
+		if w.hold && (v.d != d || x.s != nil && v.s != *x.s && v.s != (statement.SHA512{}) ||
+			x.t != nil && v.t != *x.t && v.t != (statement.SHA256{})) {
 			return quorum.Held
 		}
 	}
@@ -221,7 +282,7 @@ func (w *world) passed(c *tallied, d statement.SHA256) quorum.State {
 	for _, last := range c.votes {
 		var set uint
 		for op, v := range c.votes {
-			if v.d == d && v.s == sums[0] && !v.at.After(last.at) {
+			if v.d == d && (x.s == nil || v.s == *x.s) && (x.t == nil || v.t == *x.t) && !v.at.After(last.at) {
 				set |= 1 << op
 			}
 		}
@@ -233,6 +294,36 @@ func (w *world) passed(c *tallied, d statement.SHA256) quorum.State {
 		return quorum.Held
 	}
 	return quorum.Agreed
+}
+
+// uncarried is for a digest that passes while nothing that can be signed does: one
+// waits for the text only if nobody contradicts and somebody can still give it.
+func (w *world) uncarried(c *tallied, d statement.SHA256) quorum.State {
+	texts, free := map[statement.SHA256]bool{}, uint(0)
+	for op := range w.names {
+		v, voted := c.votes[op]
+		if voted && v.d == d && v.t != (statement.SHA256{}) {
+			texts[v.t] = true
+		}
+		if !voted || v.d == d && (v.t == statement.SHA256{} || w.sha512 && v.s == statement.SHA512{}) {
+			free |= 1 << op
+		}
+	}
+	sums := 0
+	for _, b := range []byte{1, 2, 7} {
+		if s := sum512(b); w.passes(c.set(d, variant{s: &s})) {
+			sums++
+		}
+	}
+	if w.sha512 && sums != 1 || len(texts) > 1 {
+		return quorum.Conflicting
+	}
+	for _, x := range w.possible() {
+		if w.passes(c.set(d, x) | free) {
+			return quorum.Waiting
+		}
+	}
+	return quorum.Conflicting
 }
 
 // open tries every set of operators without a vote on every digest, also a new one.
@@ -249,7 +340,7 @@ func (w *world) open(c *tallied, digests map[statement.SHA256]bool) bool {
 			return true
 		}
 		for d := range digests {
-			if w.passes(c.set(d, nil) | add) {
+			if w.passes(c.set(d, variant{}) | add) {
 				return true
 			}
 		}
@@ -275,17 +366,17 @@ func (w *world) signedState() quorum.State {
 		if voted && v.d == sig.SHA256 {
 			continue
 		}
-		if voted && w.hold || before.undone[op] && !w.passes(before.set(sig.SHA256, nil)) {
+		if voted && w.hold || before.undone[op] && !w.passes(before.set(sig.SHA256, variant{})) {
 			c.late[op] = true
 		}
 	}
-	sums := w.carried(&c, sig.SHA256)
+	all := w.variants(&c, sig.SHA256)
 	switch {
 	case len(c.late) > 0:
 		return quorum.Disputed
 	case sig.Complete:
 		return quorum.Signed
-	case w.passes(c.set(sig.SHA256, nil)) && len(sums) == 1 && sums[0] == sig.SHA512:
+	case len(all) == 1 && (all[0].s == nil || *all[0].s == sig.SHA512):
 		return quorum.Agreed
 	}
 	return quorum.Waiting

@@ -73,7 +73,14 @@ func checkVerdict(t *rapid.T, w *world, v *quorum.Verdict) {
 	}
 	if v.State == quorum.Agreed {
 		c := w.count()
-		if !w.passes(c.set(v.SHA256, &v.SHA512)) {
+		var x variant
+		if w.sha512 {
+			x.s = &v.SHA512
+		}
+		if w.texts {
+			x.t = &v.Signables[0].SHA256
+		}
+		if !w.passes(c.set(v.SHA256, x)) {
 			t.Error("agreed without the quorum")
 		}
 	}
@@ -164,7 +171,7 @@ func TestOneMoreVoteForTheWinnerNeverUnagrees(t *testing.T) {
 			rt.Skip("not agreed")
 		}
 		for _, op := range append(slices.Clone(v.Missing), v.Silent...) {
-			w.rec.add(op, "", quorum.File{Name: "f", SHA256: v.SHA256, SHA512: v.SHA512})
+			w.rec.add(op, "", quorum.File{Name: "f", SHA256: v.SHA256, SHA512: v.SHA512, Signables: v.Signables})
 			if after := w.judgeF(t); after.State != quorum.Agreed || after.SHA256 != v.SHA256 || after.SHA512 != v.SHA512 {
 				rt.Errorf("with %s too it is %s (%s)", op, after.State, after.Reason)
 			}

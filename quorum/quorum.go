@@ -102,7 +102,7 @@ func observe(s *statement.Statement, operator string, revoked, received time.Tim
 		Status: s.Status, Reason: s.Reason, Files: make([]File, len(s.Artifacts))}
 	for i := range s.Artifacts {
 		a := &s.Artifacts[i]
-		o.Files[i] = File{a.Name, a.SHA256, a.SHA512}
+		o.Files[i] = File{a.Name, a.SHA256, a.SHA512, digestsOf(a)}
 	}
 	return o
 }

@@ -124,7 +124,7 @@ func (r *Request) ComputeID() statement.SHA256 {
 
 // NewRequest makes the request for an agreed artifact. The statements are those
 // that count, one an operator, in the order of the record. It carries the state
-// of the file only if an output is made from it.
+// of the file, and signables, only if an output is made from it.
 func NewRequest(p *policy.Policy, c statement.Case, v *Verdict, outputs []policy.Output, stmts []*statement.Statement) (*Request, error) {
 	r := &Request{Version: Version, Channel: c.Channel, Target: c.Target, Stage: c.Stage, Artifact: v.Artifact,
 		Digest: agreedDigests(p.Channel(c.Channel), v), Signables: map[string]jsontext.Value{}, Outputs: outputs,
@@ -134,7 +134,7 @@ func NewRequest(p *policy.Policy, c statement.Case, v *Verdict, outputs []policy
 		r.Evidence = append(r.Evidence, Evidence{KindDSSE, s.Raw()})
 		for i := range s.Artifacts {
 			a := &s.Artifacts[i]
-			if a.Name == v.Artifact && r.Digest.In(a) {
+			if a.Name == v.Artifact && r.Digest.In(a) && gives(a, v.Signables) {
 				file = a
 			}
 		}
@@ -149,8 +149,25 @@ func NewRequest(p *policy.Policy, c statement.Case, v *Verdict, outputs []policy
 		}
 		r.Signables[StateSHA512] = value
 	}
+	for _, name := range policy.Signables(outputs) {
+		s := file.Signable(name)
+		if s == nil {
+			return nil, fmt.Errorf("make request: the statements do not give %q of %q", name, v.Artifact)
+		}
+		r.Signables[name] = s.Value
+	}
 	r.ID = r.ComputeID()
 	return r, nil
+}
+
+// gives reports whether a vote on the file carries the agreed signables.
+func gives(a *statement.Artifact, agreed []SignableDigest) bool {
+	for _, want := range agreed {
+		if s := a.Signable(want.Name); s == nil || s.Digest() != want.SHA256 {
+			return false
+		}
+	}
+	return true
 }
 
 // ParseRequest reads a request. It is strict: an unknown field could change what

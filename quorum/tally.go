@@ -21,7 +21,8 @@ type tally struct {
 	noVote   []*NoVote // the operator's latest answer without a vote, nil if a vote came later
 	set      []bool    // scratch of votersFor
 	place    []int     // scratch of group: operator -> group
-	carried  bool      // fill found a SHA-512 digest that carries the group that passes
+	needs    variant   // what votes must be alike in besides SHA-256
+	carrier  *File     // fill found it: a vote of the variant that carries the group that passes
 	least    int       // operators that the quorum needs at least
 	arrivals []arrival // the counted votes, in the order of their arrival
 	seen     map[statement.SHA256]struct{}
@@ -67,6 +68,7 @@ func newTally(ch *policy.Channel, obs []Observation, signed map[string]Signature
 		set:      make([]bool, len(ch.Roster)),
 		place:    make([]int, len(ch.Roster)),
 		least:    ch.Rule.MinPass(),
+		needs:    variantOf(ch),
 		seen:     make(map[statement.SHA256]struct{}, 2*len(obs)),
 	}
 	for i, name := range ch.Roster {
@@ -167,11 +169,14 @@ func (d *tally) vote(s *slot, op int, o *Observation, f *File) {
 	}
 	old := &s.ballots[op]
 	if old.file != nil {
-		if old.file.SHA256 == f.SHA256 && old.file.SHA512 == f.SHA512 {
+		same := old.file.SHA256 == f.SHA256 && old.file.SHA512 == f.SHA512
+		if same && d.needs.sameSignables(old.file, f) {
 			return // said again: the vote keeps its first arrival, so the settle time does not start anew
 		}
-		s.change(old, o, f)
-		s.undo(op, old, ballot{f, o})
+		if !same || d.needs.contradicts(old.file, f) { // else a signable came, or went
+			s.change(old, o, f)
+			s.undo(op, old, ballot{f, o})
+		}
 	}
 	*old = ballot{f, o}
 }
@@ -242,9 +247,9 @@ func (d *tally) withdraw(op int, o *Observation) {
 // it touches a vote for the signed digest; who confirms it late is counted with
 // those who agree, and who differs is kept as dissent.
 func (d *tally) afterSignature(s *slot) {
-	want := s.signed.SHA512
+	want, vote := s.signed.SHA512, d.carried(s, s.signed.SHA256, &d.needs)
 	if want == (statement.SHA512{}) {
-		want, _ = d.carriedSHA512(s, s.signed.SHA256)
+		want = d.carriedSHA512(s, s.signed.SHA256)
 	}
 	d.passedOver(s)
 	for _, l := range s.after {
@@ -255,13 +260,19 @@ func (d *tally) afterSignature(s *slot) {
 			s.dissent(l.late())
 		case isOther(l.file.SHA512, want):
 			late := l.late()
-			late.OtherSHA512 = l.file.SHA512
+			late.OtherSHA512 = other(l.file)
+			s.dissent(late)
+		case vote != nil && d.needs.contradicts(l.file, vote):
+			late := l.late()
+			late.Signables = d.dissentOf(l.file, &Group{Signables: d.needs.digests(vote)})
 			s.dissent(late)
 		case old.file == nil:
 			*old = l.ballot
 		case old.file.SHA256 != l.file.SHA256:
 			s.change(old, l.obs, l.file)
 			*old = l.ballot
+		case old.file.SHA512 == l.file.SHA512 && !d.needs.complete(old.file) && d.needs.complete(l.file):
+			*old = l.ballot // what is missing for an output that is still to be signed
 		}
 	}
 }
@@ -335,10 +346,7 @@ func (d *tally) fill(s *slot, g *Group, i int, members []Member) []Member {
 		d.set[op] = d.place[op] == i
 	}
 	if g.Passes = d.ch.Rule.Passes(d.set); g.Passes {
-		var sum statement.SHA512
-		if sum, d.carried = d.carriedSHA512(s, g.SHA256); d.carried {
-			g.SHA512 = sum
-		}
+		d.settleGroup(s, g)
 	}
 	from := len(members)
 	for op := range d.place {
@@ -348,11 +356,20 @@ func (d *tally) fill(s *slot, g *Group, i int, members []Member) []Member {
 		b := &s.ballots[op]
 		members = append(members, member(b.obs))
 		if isOther(b.file.SHA512, g.SHA512) {
-			members[len(members)-1].OtherSHA512 = b.file.SHA512
+			members[len(members)-1].OtherSHA512 = other(b.file)
+		}
+		if len(d.needs.signables) > 0 {
+			members[len(members)-1].Signables = d.dissentOf(b.file, g)
 		}
 	}
 	g.Members = members[from:len(members):len(members)]
 	return members
+}
+
+// other is a copy: a verdict must not hold on to the votes that led to it.
+func other(f *File) *statement.SHA512 {
+	sum := f.SHA512
+	return &sum
 }
 
 // isOther reports whether two votes name different SHA-512 digests. A vote that
@@ -380,15 +397,6 @@ func (d *tally) votersFor(s *slot, digest statement.SHA256) []bool {
 	for op := range s.ballots {
 		f := s.ballots[op].file
 		d.set[op] = f != nil && f.SHA256 == digest
-	}
-	return d.set
-}
-
-// votersForBoth is votersFor for both digests.
-func (d *tally) votersForBoth(s *slot, digest statement.SHA256, sum statement.SHA512) []bool {
-	for op := range s.ballots {
-		f := s.ballots[op].file
-		d.set[op] = f != nil && f.SHA256 == digest && f.SHA512 == sum
 	}
 	return d.set
 }

@@ -196,6 +196,11 @@ func writeRecord(w *bufio.Writer, r *record) {
 		writeString(w, o.Files[i].Name)
 		w.Write(o.Files[i].SHA256[:])
 		w.Write(o.Files[i].SHA512[:])
+		writeUint(w, uint64(len(o.Files[i].Signables)))
+		for _, s := range o.Files[i].Signables {
+			writeString(w, s.Name)
+			w.Write(s.SHA256[:])
+		}
 	}
 }
 
@@ -239,6 +244,11 @@ func (r *reader) record() (*record, error) {
 		o.Files[i].Name = r.string()
 		r.bytes(o.Files[i].SHA256[:])
 		r.bytes(o.Files[i].SHA512[:])
+		for range r.uint() {
+			s := quorum.SignableDigest{Name: r.string()}
+			r.bytes(s.SHA256[:])
+			o.Files[i].Signables = append(o.Files[i].Signables, s)
+		}
 	}
 	return &x, r.err
 }

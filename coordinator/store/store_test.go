@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -72,7 +73,7 @@ func TestObservationsRoundTrip(t *testing.T) {
 			t.Fatalf("got %+v, want %+v", got, o)
 		}
 		for i := range o.Files {
-			if got.Files[i] != o.Files[i] {
+			if !reflect.DeepEqual(got.Files[i], o.Files[i]) {
 				t.Fatalf("file %d: %+v, want %+v", i, got.Files[i], o.Files[i])
 			}
 		}
@@ -82,8 +83,11 @@ func TestObservationsRoundTrip(t *testing.T) {
 func files(t *rapid.T) []quorum.File {
 	list := make([]quorum.File, rapid.IntRange(0, 5).Draw(t, "files"))
 	for i := range list {
-		list[i] = quorum.File{Name: rapid.StringN(0, 300, 300).Draw(t, "name"), SHA256: digest(t, "sha256")}
+		list[i] = quorum.File{Name: rapid.StringN(1, 300, 300).Draw(t, "name"), SHA256: digest(t, "sha256")}
 		copy(list[i].SHA512[:], rapid.SliceOfN(rapid.Byte(), 64, 64).Draw(t, "sha512"))
+		for range rapid.IntRange(0, 2).Draw(t, "signables") {
+			list[i].Signables = append(list[i].Signables, quorum.SignableDigest{Name: rapid.String().Draw(t, "signable"), SHA256: digest(t, "sum")})
+		}
 	}
 	return list
 }

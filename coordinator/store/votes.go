@@ -39,7 +39,8 @@ func ParseCaseID(s string) (CaseID, error) {
 func (id CaseID) String() string { return hex.EncodeToString(id[:]) }
 
 // encodeFiles packs the votes of one statement: for each file the length of its
-// name, the name, and both digests. One value beside the statement, because a
+// name, the name, and both digests; and behind it, where it has signables, a zero,
+// which is no length of a name, their count and each in the same way. One value beside the statement, because a
 // row for each of 4,096 files would cost as much as the signature check.
 func encodeFiles(files []quorum.File) []byte {
 	size := 0
@@ -53,24 +54,65 @@ func encodeFiles(files []quorum.File) []byte {
 		b = append(b, f.Name...)
 		b = append(b, f.SHA256[:]...)
 		b = append(b, f.SHA512[:]...)
+		b = appendSignables(b, f.Signables)
 	}
 	return b
 }
 
+func appendSignables(b []byte, list []quorum.SignableDigest) []byte {
+	if len(list) == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(append(b, 0), uint64(len(list)))
+	for i := range list {
+		b = binary.AppendUvarint(b, uint64(len(list[i].Name)))
+		b = append(b, list[i].Name...)
+		b = append(b, list[i].SHA256[:]...)
+	}
+	return b
+}
+
+var errDamaged = errors.New("stored votes are damaged")
+
 func decodeFiles(b []byte) ([]quorum.File, error) {
 	var files []quorum.File
 	for len(b) > 0 {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || uint64(len(b)-used) < n+96 {
-			return nil, errors.New("stored votes are damaged")
+		name, rest, ok := cutName(b, 96)
+		if !ok {
+			return nil, errDamaged
 		}
-		b = b[used:]
-		files = append(files, quorum.File{
-			Name:   string(b[:n]),
-			SHA256: statement.SHA256(b[n : n+32]),
-			SHA512: statement.SHA512(b[n+32 : n+96]),
-		})
-		b = b[n+96:]
+		f := quorum.File{Name: name, SHA256: statement.SHA256(rest[:32]), SHA512: statement.SHA512(rest[32:96])}
+		if b = rest[96:]; len(b) > 0 && b[0] == 0 {
+			if f.Signables, b, ok = cutSignables(b[1:]); !ok {
+				return nil, errDamaged
+			}
+		}
+		files = append(files, f)
 	}
 	return files, nil
+}
+
+// cutName takes a name off, behind which at least more bytes must come.
+func cutName(b []byte, more uint64) (name string, rest []byte, ok bool) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)) || uint64(len(b)-used) < n+more {
+		return "", nil, false
+	}
+	return string(b[used : used+int(n)]), b[used+int(n):], true
+}
+
+func cutSignables(b []byte) (list []quorum.SignableDigest, rest []byte, ok bool) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 {
+		return nil, nil, false
+	}
+	for b = b[used:]; n > 0; n-- {
+		name, rest, ok := cutName(b, 32)
+		if !ok {
+			return nil, nil, false
+		}
+		list = append(list, quorum.SignableDigest{Name: name, SHA256: statement.SHA256(rest[:32])})
+		b = rest[32:]
+	}
+	return list, b, true
 }

@@ -125,8 +125,9 @@ func All() []Format {
 
 // Lookup returns the row of a format.
 func Lookup(n Name) (Format, error) {
-	for _, f := range All() {
+	for _, f := range formats {
 		if f.Name == n {
+			f.Keys = slices.Clone(f.Keys)
 			return f, nil
 		}
 	}

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"errors"
-	"strings"
 
 	"quorate/quorum/format"
 	"quorate/quorum/statement"
@@ -44,19 +43,25 @@ func (c *Channel) NeedsSHA512() bool { return NeedsSHA512(c.Sign) }
 // NeedsState reports whether one of the outputs is made from the SHA-512 state.
 func NeedsState(outputs []Output) bool { return Needs(outputs)&format.State512 != 0 }
 
-// offered reports whether a channel may sign the format: all of the table that is
-// made from votes on the file as it is. What needs another reading of the file
-// has no place in a statement yet.
-func offered(f format.Format) bool { return f.Needs&format.TextState512 == 0 }
+// signables are the names under which statements carry what a format is made
+// from besides digests and states, in the order of the names.
+var signables = []struct {
+	need format.Need
+	name string
+}{
+	{format.TextState512, statement.TextState},
+}
 
-func offeredNames() string {
-	var names []string
-	for _, f := range format.All() {
-		if offered(f) {
-			names = append(names, string(f.Name))
+// Signables returns the signables that the outputs are made from, in the order of
+// their names.
+func Signables(outputs []Output) (names []string) {
+	need := Needs(outputs)
+	for _, s := range signables {
+		if need&s.need != 0 {
+			names = append(names, s.name)
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 func (l *loader) outputs(c *Channel) {
@@ -65,8 +70,8 @@ func (l *loader) outputs(c *Channel) {
 	}
 	seen := map[Output]bool{}
 	for _, o := range c.Sign {
-		if f, err := format.Lookup(o.Format); err != nil || !offered(f) {
-			l.bad("channel %q: format %q is not known; known are %s", c.Name, o.Format, offeredNames())
+		if _, err := format.Lookup(o.Format); err != nil {
+			l.bad("channel %q: %w", c.Name, err)
 		}
 		if !statement.ValidName(o.Key) {
 			l.bad("channel %q: key %q is not a name", c.Name, o.Key)

@@ -2,12 +2,14 @@ package policy_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"quorate/quorum/format"
 	"quorate/quorum/internal/corekit"
 	"quorate/quorum/policy"
+	"quorate/quorum/statement"
 )
 
 // signing is a policy with two channels that sign that.
@@ -23,24 +25,21 @@ func out(f format.Name, key string) string {
 	return `{ format = "` + string(f) + `", key = "` + key + `" }`
 }
 
-// TestEveryFormatLoads: all of the table but what needs another reading of the file.
+// TestEveryFormatLoads: with what each needs votes on.
 func TestEveryFormatLoads(t *testing.T) {
 	for _, f := range format.All() {
 		p, err := policy.Load([]byte(signing(out(f.Name, "k"), out(format.OpenPGP, "other"))), now)
-		if f.Name == format.Cleartext {
-			if err == nil || !strings.Contains(err.Error(), `format "openpgp-cleartext" is not known; known are openpgp, sshsig, cms,`) {
-				t.Errorf("%s: %v", f.Name, err)
-			}
-			continue
-		}
 		if err != nil {
 			t.Errorf("%s: %v", f.Name, err)
 			continue
 		}
-		needs := map[format.Name]bool{format.CMSSHA256: false, format.RawSHA256: false, format.VSA: false}
+		needs := map[format.Name]bool{format.Cleartext: false, format.CMSSHA256: false, format.RawSHA256: false, format.VSA: false}
 		want, listed := needs[f.Name]
 		if c := p.Channel("core"); c.NeedsSHA512() != (want || !listed) || policy.NeedsState(c.Sign) != (f.Name == format.OpenPGP) {
 			t.Errorf("%s: SHA-512 %t, state %t", f.Name, c.NeedsSHA512(), policy.NeedsState(c.Sign))
+		}
+		if got := policy.Signables(p.Channel("core").Sign); slices.Contains(got, statement.TextState) != (f.Name == format.Cleartext) {
+			t.Errorf("%s: signables %q", f.Name, got)
 		}
 	}
 }
@@ -50,7 +49,7 @@ func TestEveryFormatLoads(t *testing.T) {
 func TestKeysThatMustNotBeShared(t *testing.T) {
 	for _, a := range format.All() {
 		for _, b := range format.All() {
-			if a.Name == b.Name || a.Name == format.Cleartext || b.Name == format.Cleartext {
+			if a.Name == b.Name {
 				continue
 			}
 			other := out(format.VSA, "unrelated")

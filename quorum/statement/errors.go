@@ -18,6 +18,7 @@ const (
 	CodeDuplicateSubject Code = "duplicate-subject"
 	CodeBadDigest        Code = "bad-digest"
 	CodeBadState         Code = "bad-state"
+	CodeBadSignable      Code = "bad-signable"
 	CodeStateMismatch    Code = "state-digest-mismatch"
 	CodeBadSignature     Code = "bad-signature"
 )

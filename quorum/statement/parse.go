@@ -218,12 +218,11 @@ func (a *Artifact) read(js jsonSubject, path string) error {
 	if js.Annotations.Size == nil {
 		return refuse(CodeBadField, path+"annotations.size", "is missing")
 	}
-	if len(js.Annotations.Signables) > 0 {
-		// Nothing is dropped in silence from what a builder signed.
-		return refuse(CodeBadField, path+"annotations.signables", "no signable is known to this version")
-	}
 	a.Size = *js.Annotations.Size
-	var err error
+	err := a.readSignables(js.Annotations.Signables, path+"annotations.signables")
+	if err != nil {
+		return err
+	}
 	if a.State256, err = readState(hashstate.SHA256, js.Annotations.States.SHA256, a.Size, a.SHA256[:], path); err != nil {
 		return err
 	}
@@ -289,7 +288,9 @@ func encode(s *Statement) ([]byte, error) {
 func encodeSubject(a *Artifact) (js jsonSubject, err error) {
 	js = jsonSubject{Name: a.Name, Digest: jsonDigest{a.SHA256.String(), a.SHA512.String()}}
 	js.Annotations.Size = &a.Size
-	js.Annotations.Signables = map[string]jsontext.Value{}
+	if js.Annotations.Signables, err = a.writeSignables(); err != nil {
+		return js, err
+	}
 	if js.Annotations.States.SHA256, err = a.State256.MarshalJSON(); err != nil {
 		return js, err
 	}

@@ -2,6 +2,7 @@ package statement_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -162,8 +163,54 @@ func TestStatementsWithABadFieldAreRefused(t *testing.T) {
 
 func TestSignablesAreRefusedUntilAVersionKnowsThem(t *testing.T) {
 	good := string(payloadOf(corekit.Sign(corekit.Vote("a", corekit.Artifact("f", "x")))))
-	_, err := statement.Parse(wrap(replace(t, good, `"signables":{}`, `"signables":{"rpm:header":{}}`)))
-	wantRefusal(t, err, statement.CodeBadField, "subject[0].annotations.signables")
+	for _, with := range []string{`{"rpm:header":{}}`, `{"text:sha512-state":` + textState("x") + `,"rpm:header":{}}`, `{"":0}`, `{"TEXT:sha512-state":{}}`} {
+		_, err := statement.Parse(wrap(replace(t, good, `"signables":{}`, `"signables":`+with)))
+		wantRefusal(t, err, statement.CodeBadField, "subject[0].annotations.signables")
+	}
+}
+
+func textState(text string) string {
+	return string(corekit.Must(corekit.State(hashstate.SHA512, text).MarshalJSON()))
+}
+
+// TestTextState: what is kept is the one form of the value, whatever white space the
+// builder put around it.
+func TestTextState(t *testing.T) {
+	a := corekit.Artifact("Release", "a\nb\n")
+	a.Signables = corekit.Text512("a\r\nb")
+	s := corekit.Sign(corekit.Vote("a", a))
+	if got := s.Artifacts[0].Signable(statement.TextState); got == nil || string(got.Value) != textState("a\r\nb") || got.Digest() != statement.ID(got.Value) {
+		t.Errorf("signables %v", s.Artifacts[0].Signables)
+	}
+	if s.Artifacts[0].Signable("x") != nil {
+		t.Error("a signable that nobody gave")
+	}
+	good, value := string(payloadOf(s)), textState("a\r\nb")
+	spaced, err := statement.Parse(wrap(replace(t, good, value, strings.ReplaceAll(value, ",", ",\n\t"))))
+	if err != nil || string(spaced.Artifacts[0].Signables[0].Value) != value {
+		t.Errorf("%v", err)
+	}
+	for name, bad := range map[string]string{
+		"null":          `null`,
+		"no object":     `"x"`,
+		"of SHA-256":    string(corekit.Must(corekit.State(hashstate.SHA256, "x").MarshalJSON())),
+		"another order": `{"length":0,"tail":"","h":"` + strings.Repeat("00", 64) + `"}`,
+		"another name":  replace(t, value, `"tail"`, `"Tail"`),
+		"one more":      replace(t, value, `{`, `{"x":1,`),
+		"too long":      textState("a\r\nb\r\nccc"),
+		"length as 4.0": replace(t, value, `"length":4`, `"length":4.0`),
+		"escaped":       replace(t, value, `"tail"`, `"t\u0061il"`),
+	} {
+		_, err := statement.Parse(wrap(replace(t, good, value, bad)))
+		var e *statement.Error
+		if !errors.As(err, &e) || e.Code != statement.CodeBadSignable && e.Code != statement.CodeBadJSON {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	a.Signables = append(a.Signables, a.Signables[0])
+	if _, err := statement.Sign(corekit.Vote("a", a), corekit.Ed25519("a")); err == nil {
+		t.Error("a signable that stands twice is signed")
+	}
 }
 
 func TestNoVotesWithABadFieldAreRefused(t *testing.T) {

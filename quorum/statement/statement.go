@@ -121,6 +121,8 @@ type Artifact struct {
 	SHA512   SHA512
 	State256 hashstate.State // state of SHA-256 at the end of the file
 	State512 hashstate.State // state of SHA-512 at the end of the file
+
+	Signables []Signable // what else can be signed of it, in the order of the names
 }
 
 // Dependency is something the build used.

@@ -70,6 +70,11 @@ func State(alg hashstate.Algorithm, content string) hashstate.State {
 	return Must(hashstate.Of(alg, h))
 }
 
+// Text512 is the signable of a canonical text.
+func Text512(canonical string) []statement.Signable {
+	return []statement.Signable{{Name: statement.TextState, Value: Must(State(hashstate.SHA512, canonical).MarshalJSON())}}
+}
+
 // Vote is an unsigned statement of a builder about [Target] in channel core.
 func Vote(builder string, artifacts ...statement.Artifact) *statement.Statement {
 	return &statement.Statement{
