@@ -22,7 +22,7 @@ func ForgeBare(c *Certificate, state hash.Hash, hashed []byte, sign SignFunc) ([
 	if err != nil {
 		return nil, err
 	}
-	return finishSignature(c.public, clone, typeBinary, h, hashed, sign)
+	return finishSignature(c.public, clone, binaryKind.id, h, hashed, sign)
 }
 
 // FramePacket frames a body.

@@ -20,9 +20,20 @@ type SignFunc func(hash crypto.Hash, digest []byte) ([]byte, error)
 // either. The answer was thrown away.
 var ErrSignatureCheck = errors.New("signature does not verify under the certificate")
 
-const (
-	typeBinary = 0x00 // signature of a binary document, RFC 9580 section 5.2.1
-	version4   = 4
+const version4 = 4
+
+// kind is what a signature is over, RFC 9580 section 5.2.1. Its number is hashed,
+// so a signature of one kind can not pass for one of the other.
+type kind struct {
+	id   byte
+	sign string // what is done, for errors
+	name string // of the kind
+	over string // what it is over
+}
+
+var (
+	binaryKind = kind{0x00, "detached", "binary document", "document"}
+	textKind   = kind{0x01, "text", "canonical text", "text"}
 )
 
 // SignDetached makes a binary v4 signature of the document whose hash state is
@@ -33,19 +44,30 @@ const (
 // An error of sign is returned wrapped; a signature that does not verify gives
 // ErrSignatureCheck. No bytes are returned with an error.
 func SignDetached(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
-	sig, err := signDetached(c, state, h, created, notations, sign)
+	return binaryKind.signAndVerify(c, state, h, created, notations, sign)
+}
+
+// SignText is SignDetached for a text: state has to be that of the canonical text,
+// lines without trailing white space joined by CR LF when it is for the cleartext
+// framework (RFC 9580 sections 5.2.1.2 and 7).
+func SignText(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
+	return textKind.signAndVerify(c, state, h, created, notations, sign)
+}
+
+func (k kind) signAndVerify(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
+	sig, err := k.make(c, state, h, created, notations, sign)
 	if err != nil {
-		return nil, fmt.Errorf("sign detached: %w", err)
+		return nil, fmt.Errorf("sign %s: %w", k.sign, err)
 	}
-	if _, err := VerifyDetached(c, state, sig); err != nil {
-		return nil, fmt.Errorf("sign detached: %w: %w", ErrSignatureCheck, err)
+	if _, err := k.verify(c, state, sig); err != nil {
+		return nil, fmt.Errorf("sign %s: %w: %w", k.sign, ErrSignatureCheck, err)
 	}
 	return sig, nil
 }
 
-// signDetached checks everything that can be checked before the token is
-// asked: a signature, once made, exists.
-func signDetached(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
+// make checks everything that can be checked before the token is asked: a
+// signature, once made, exists.
+func (k kind) make(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
 	created = created.Truncate(time.Second)
 	if err := errors.Join(
 		checkHash(c.public, h),
@@ -65,13 +87,13 @@ func signDetached(c *Certificate, state hash.Hash, h crypto.Hash, created time.T
 	if err != nil {
 		return nil, err
 	}
-	return finishSignature(c.public, clone, typeBinary, h, hashed, sign)
+	return finishSignature(c.public, clone, k.id, h, hashed, sign)
 }
 
 // finishSignature consumes state: it appends the signature's own fields and
 // trailer (RFC 9580 section 5.2.4), has the digest signed, and writes the
 // packet (section 5.2.3) with an empty unhashed area.
-func finishSignature(pub crypto.PublicKey, state hash.Hash, kind byte, h crypto.Hash, hashed []byte, sign SignFunc) ([]byte, error) {
+func finishSignature(pub crypto.PublicKey, state hash.Hash, id byte, h crypto.Hash, hashed []byte, sign SignFunc) ([]byte, error) {
 	algo, err := algorithm(pub)
 	if err != nil {
 		return nil, err
@@ -79,7 +101,7 @@ func finishSignature(pub crypto.PublicKey, state hash.Hash, kind byte, h crypto.
 	if len(hashed) > 1<<16-1 {
 		return nil, fmt.Errorf("hashed subpackets: %d bytes, at most 65535", len(hashed))
 	}
-	body := []byte{version4, kind, algo, hashIDs[h]}
+	body := []byte{version4, id, algo, hashIDs[h]}
 	body = binary.BigEndian.AppendUint16(body, uint16(len(hashed)))
 	body = append(body, hashed...)
 	state.Write(body)

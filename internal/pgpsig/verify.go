@@ -67,15 +67,25 @@ func splitSignature(body []byte) (layout, error) {
 // nobody here enforces. A signature that itself expires is refused: there is
 // no clock here to judge it by.
 func VerifyDetached(c *Certificate, state hash.Hash, sig []byte) (*Signature, error) {
-	s, err := verifyDetached(c, state, sig)
+	return binaryKind.verify(c, state, sig)
+}
+
+// VerifyText is VerifyDetached for a signature of type 0x01 and the state of the
+// canonical text.
+func VerifyText(c *Certificate, state hash.Hash, sig []byte) (*Signature, error) {
+	return textKind.verify(c, state, sig)
+}
+
+func (k kind) verify(c *Certificate, state hash.Hash, sig []byte) (*Signature, error) {
+	s, err := k.read(c, state, sig)
 	if err != nil {
-		return nil, fmt.Errorf("verify detached signature: %w", err)
+		return nil, fmt.Errorf("verify %s signature: %w", k.sign, err)
 	}
 	return s, nil
 }
 
-func verifyDetached(c *Certificate, state hash.Hash, sig []byte) (*Signature, error) {
-	p, l, err := parseDetached(sig)
+func (k kind) read(c *Certificate, state hash.Hash, sig []byte) (*Signature, error) {
+	p, l, err := k.parse(sig)
 	if err != nil {
 		return nil, err
 	}
@@ -93,11 +103,11 @@ func verifyDetached(c *Certificate, state hash.Hash, sig []byte) (*Signature, er
 	if err := errors.Join(checkHash(c.public, s.Hash), c.UsableAt(s.Created)); err != nil {
 		return nil, err
 	}
-	return s, checkCrypto(c, state, s, p, l)
+	return s, k.checkCrypto(c, state, s, p, l)
 }
 
-// parseDetached finds the one signature packet and its layout.
-func parseDetached(sig []byte) (rawPacket, layout, error) {
+// parse finds the one signature packet, which has to be of the kind, and its layout.
+func (k kind) parse(sig []byte) (rawPacket, layout, error) {
 	if len(sig) > maxSignature {
 		return rawPacket{}, layout{}, fmt.Errorf("%d bytes, at most %d", len(sig), maxSignature)
 	}
@@ -116,8 +126,8 @@ func parseDetached(sig []byte) (rawPacket, layout, error) {
 	if err != nil {
 		return rawPacket{}, layout{}, err
 	}
-	if kind := packets[0].body[1]; kind != typeBinary {
-		return rawPacket{}, layout{}, fmt.Errorf("signature type: 0x%02x, want 0x00 (binary document)", kind)
+	if id := packets[0].body[1]; id != k.id {
+		return rawPacket{}, layout{}, fmt.Errorf("signature type: 0x%02x, want 0x%02x (%s)", id, k.id, k.name)
 	}
 	return packets[0], l, nil
 }
@@ -125,7 +135,7 @@ func parseDetached(sig []byte) (rawPacket, layout, error) {
 // HashOf returns the hash algorithm that a detached signature was made with,
 // so that the caller knows what to hash the file by. It verifies nothing.
 func HashOf(sig []byte) (crypto.Hash, error) {
-	_, l, err := parseDetached(sig)
+	_, l, err := binaryKind.parse(sig)
 	if err != nil {
 		return 0, fmt.Errorf("read detached signature: %w", err)
 	}
@@ -238,7 +248,7 @@ func checkUnhashed(area []byte) error {
 
 // checkCrypto verifies by go-crypto over two clones of the state, and makes
 // sure that both parsers read the same signature.
-func checkCrypto(c *Certificate, state hash.Hash, s *Signature, p rawPacket, l layout) error {
+func (k kind) checkCrypto(c *Certificate, state hash.Hash, s *Signature, p rawPacket, l layout) error {
 	parsed, err := readPacket(p)
 	if err != nil {
 		return err
@@ -247,7 +257,7 @@ func checkCrypto(c *Certificate, state hash.Hash, s *Signature, p rawPacket, l l
 	if sig.PubKeyAlgo != c.key.PubKeyAlgo {
 		return fmt.Errorf("public key algorithm: %d, the key's is %d", sig.PubKeyAlgo, c.key.PubKeyAlgo)
 	}
-	if sig.Hash != s.Hash || !sig.CreationTime.Equal(s.Created) || sig.SigType != packet.SigTypeBinary || sig.Version != version4 {
+	if sig.Hash != s.Hash || !sig.CreationTime.Equal(s.Created) || byte(sig.SigType) != k.id || sig.Version != version4 {
 		return errors.New("signature reads differently in two parsers")
 	}
 	if err := checkMPIs(l.mpis, mpiCount(sig.PubKeyAlgo)); err != nil {
@@ -261,7 +271,7 @@ func checkCrypto(c *Certificate, state hash.Hash, s *Signature, p rawPacket, l l
 		return fmt.Errorf("hash algorithm: signature uses %s, the state is %s", s.Hash, got)
 	}
 	if err := packet.VerifyHashTag(quick, sig); err != nil {
-		return errors.New("signature is not over this document")
+		return fmt.Errorf("signature is not over this %s", k.over)
 	}
 	full, _, err := cloneState(state)
 	if err != nil {
