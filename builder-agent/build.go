@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"quorate/builder-agent/filehash"
+	"quorate/internal/sigformat/text"
 	"quorate/internal/wire"
 	"quorate/quorum/statement"
 )
@@ -128,8 +129,18 @@ func (b *build) vote(ctx context.Context, st *statement.Statement) error {
 	if err != nil {
 		return err
 	}
-	st.Artifacts, err = filehash.Files(ctx, kept, nil)
+	st.Artifacts, err = filehash.Files(ctx, kept, nil, b.state.Config.Texts...)
+	if errors.Is(err, text.ErrNotText) {
+		st.Artifacts, st.Status, st.Reason = nil, statement.Failed, b.notText(err)
+		return nil
+	}
 	return err
+}
+
+// notText leaves the path out, which is of this machine.
+func (b *build) notText(err error) string {
+	folder := filepath.Join(b.keep(), outName) + string(filepath.Separator)
+	return printable(strings.ReplaceAll(err.Error(), folder, "")) + " (it is one of texts in agent.toml)"
 }
 
 // dependencies is best effort: a vote counts without them.

@@ -3,6 +3,7 @@ package builderagent_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
 	"maps"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	builderagent "quorate/builder-agent"
 	"quorate/internal/wire"
+	"quorate/quorum/hashstate"
 	"quorate/quorum/statement"
 )
 
@@ -183,7 +185,9 @@ func TestOutputsThatDoNotCount(t *testing.T) {
 		"fifo":        {`mkdir out; mkfifo out/a`, `['out/*']`, statement.Failed, "not a regular file"},
 		"same name":   {`mkdir out more; touch out/a more/a`, `['out/*', 'more/*']`, statement.Failed, `"more/a" and "out/a" have the same name`},
 		"bad name":    {`mkdir out; touch "out/a$(printf '\001')b"`, `['out/*']`, statement.Failed, "cannot stand in a statement"},
-		"too many":    {`mkdir out; i=0; while [ $i -lt 1500 ]; do : > out/f$i; i=$((i+1)); done`, `['out/*']`, statement.Failed, "do not fit into a statement"},
+		"no text": {`mkdir out; echo a >out/a; printf 'x\000' >out/Release`, "['out/*']\ntexts = ['Rel*']", statement.Failed,
+			"hash Release: not a text for a cleartext signature: line 1: NUL (it is one of texts in agent.toml)"},
+		"too many": {`mkdir out; i=0; while [ $i -lt 1500 ]; do : > out/f$i; i=$((i+1)); done`, `['out/*']`, statement.Failed, "do not fit into a statement"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -192,6 +196,23 @@ func TestOutputsThatDoNotCount(t *testing.T) {
 				t.Errorf("%s: %s", st.Status, st.Reason)
 			}
 		})
+	}
+}
+
+// TestTexts: what is configured as a text has its state in the vote, and nothing else.
+func TestTexts(t *testing.T) {
+	_, st := build(t, `mkdir out; printf 'a \r\n- b' | tee out/Release >out/other`, "outputs = ['out/*']\ntexts = ['Release']\n", nil)
+	if len(st.Artifacts) != 2 {
+		t.Fatalf("%s: %s", st.Status, st.Reason)
+	}
+	h := sha512.New()
+	h.Write([]byte("a\r\n- b"))
+	want, err := hashstate.Of(hashstate.SHA512, h)
+	check(t, err)
+	value, err := want.MarshalJSON()
+	check(t, err)
+	if got := st.Artifacts[0].Signable(statement.TextState); got == nil || string(got.Value) != string(value) || len(st.Artifacts[1].Signables) != 0 {
+		t.Errorf("%v and %v", st.Artifacts[0].Signables, st.Artifacts[1].Signables)
 	}
 }
 

@@ -67,6 +67,12 @@ type Config struct {
 	// matches no file makes the build count as failed.
 	Outputs []string `toml:"outputs"`
 
+	// Texts are patterns of the names of outputs (without their directory) that are
+	// texts and may be clear-signed, such as ["Release"]. Of those the vote says the
+	// state of the text, too. An output that matches and is no text makes the build
+	// count as failed. Default none.
+	Texts []string `toml:"texts"`
+
 	// Timeout is how long a build may take. Default 2h.
 	Timeout Duration `toml:"timeout"`
 
@@ -203,7 +209,20 @@ func (c *Config) check() error {
 			return err
 		}
 	}
+	if err := CheckTexts(c.Texts); err != nil {
+		return err
+	}
 	return c.checkEnv()
+}
+
+// CheckTexts refuses patterns that match no file name.
+func CheckTexts(patterns []string) error {
+	for _, pattern := range patterns {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" || strings.Contains(pattern, "/") {
+			return fmt.Errorf("text pattern %q: want a file name without its directory, in which * and ? may stand", pattern)
+		}
+	}
+	return nil
 }
 
 // checkPattern refuses what could match outside of the build's directory.

@@ -173,6 +173,8 @@ func TestOpenRefuses(t *testing.T) {
 		"parallel":         {write("agent.toml", "name = 'a'\nparallel = 0"), "parallel"},
 		"pattern up":       {write("agent.toml", "name = 'a'\noutputs = ['../x']"), "output pattern"},
 		"pattern absolute": {write("agent.toml", "name = 'a'\noutputs = ['/x']"), "output pattern"},
+		"text pattern":     {write("agent.toml", "name = 'a'\ntexts = ['out/Release']"), "text pattern"},
+		"text syntax":      {write("agent.toml", "name = 'a'\ntexts = ['[']"), "text pattern"},
 		"pattern syntax":   {write("agent.toml", "name = 'a'\noutputs = ['[']"), "output pattern"},
 		"dependencies":     {write("agent.toml", "name = 'a'\ndependencies = 'all'"), "dependencies"},
 		"reserved env":     {write("agent.toml", "name = 'a'\n[env]\nQUORATE_TARGET = 'x'"), "QUORATE_"},

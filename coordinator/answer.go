@@ -14,6 +14,7 @@ import (
 	"quorate/internal/sigformat/vsa"
 	"quorate/internal/wire"
 	"quorate/quorum"
+	"quorate/quorum/hashstate"
 	"quorate/quorum/statement"
 )
 
@@ -158,7 +159,21 @@ func checkNotations(s *pgpsig.Signature, a *quorum.Answer) error {
 
 // fileOf is what the signatures of an answer must be over.
 func fileOf(ans *quorum.Answer, art *statement.Artifact) sigcheck.File {
-	return sigcheck.File{Digests: ans.Digest, State: func(crypto.Hash) (hash.Hash, error) { return art.State512.Resume() }}
+	return sigcheck.File{Digests: ans.Digest,
+		State: func(crypto.Hash) (hash.Hash, error) { return art.State512.Resume() },
+		Text:  func() (hash.Hash, error) { return resumeText(art) }}
+}
+
+func resumeText(art *statement.Artifact) (hash.Hash, error) {
+	s := art.Signable(statement.TextState)
+	if s == nil {
+		return nil, fmt.Errorf("the votes that the answer names give no %s", statement.TextState)
+	}
+	st, err := hashstate.Decode(hashstate.SHA512, s.Value)
+	if err != nil {
+		return nil, err
+	}
+	return st.Resume()
 }
 
 func (a *application) otherDigest(ans *quorum.Answer, signed quorum.Digests) (*refusal, error) {

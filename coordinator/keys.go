@@ -39,7 +39,7 @@ func (s *setup) loadKeys() error {
 // keyNeed says what of [[key]] a format needs.
 func keyNeed(f policy.Format) string {
 	switch {
-	case f == policy.OpenPGP:
+	case format.IsOpenPGP(f):
 		return "certificate"
 	case sigcheck.NeedsX509(f):
 		return "public_key, with the X.509 certificate"
@@ -99,7 +99,7 @@ func (s *setup) loadPublic(c KeyConfig) (*sigcheck.Key, error) {
 func keyText(p *policy.Policy, key, folder string) string {
 	for _, ch := range p.Channels {
 		for _, o := range ch.Sign {
-			if o.Key == key && o.Format == format.OpenPGP {
+			if o.Key == key && format.IsOpenPGP(o.Format) {
 				return fmt.Sprintf("[[key]]\nname = %q\ncertificate = %q\n", key, filepath.Join(folder, key+".asc"))
 			}
 		}

@@ -113,9 +113,11 @@ func requestOf(p *policy.Policy, ans *quorum.Answer, file *statement.Artifact, s
 	outputs := outputsOf(ans)
 	v := &quorum.Verdict{Artifact: ans.Artifact, SHA256: ans.Digest.SHA256, SHA512: ans.Digest.SHA512}
 	for _, name := range policy.Signables(outputs) {
-		if s := file.Signable(name); s != nil {
-			v.Signables = append(v.Signables, quorum.SignableDigest{Name: name, SHA256: s.Digest()})
+		s := file.Signable(name)
+		if s == nil {
+			return nil, fmt.Errorf("the statements that the answer names give another %s than was signed", name)
 		}
+		v.Signables = append(v.Signables, quorum.SignableDigest{Name: name, SHA256: s.Digest()})
 	}
 	return quorum.NewRequest(p, caseOf(ans), v, outputs, stmts)
 }

@@ -10,6 +10,7 @@ import (
 	"quorate/hsmsigner/token"
 	"quorate/internal/sigcheck"
 	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
@@ -95,7 +96,7 @@ func (s *Signer) permitOutputs(r *quorum.Request, at time.Time) ([]permitted, *d
 // usable looks at the certificate that the format's signatures are read with. The
 // formats without one have nothing that could expire.
 func usable(k Key, f policy.Format, at time.Time) *denial {
-	if f == policy.OpenPGP {
+	if format.IsOpenPGP(f) {
 		return validity(k, k.Certificate.UsableAt(at), k.Certificate.Created(), at)
 	}
 	if !sigcheck.NeedsX509(f) {

@@ -23,6 +23,8 @@ import (
 
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/token"
+	"quorate/internal/pgpsig"
+	"quorate/internal/sigformat/cleartext"
 	"quorate/internal/sigformat/vsa"
 	"quorate/quorum"
 	"quorate/quorum/format"
@@ -57,7 +59,7 @@ func x509File(label string) string { return filepath.Join(soft.dir, label+".pem"
 
 // outputsFor are all formats that keys of the type can make.
 func outputsFor(kt token.KeyType) (list []policy.Output) {
-	key := map[format.Name]string{format.OpenPGP: string(kt), format.SSHSIG: string(kt), format.VSA: string(kt),
+	key := map[format.Name]string{format.OpenPGP: string(kt), format.Cleartext: string(kt), format.SSHSIG: string(kt), format.VSA: string(kt),
 		format.CMS: cmsKey(kt), format.CMSSHA256: cmsKey(kt),
 		format.CMSPlain: bareKey(kt), format.RawSHA256: bareKey(kt), format.RawSHA512: bareKey(kt)}
 	for _, f := range format.All() {
@@ -154,6 +156,10 @@ func (x tools) judge(content []byte, s quorum.SignedOutput) {
 		x.judgeSummary(content, s)
 		return
 	}
+	if s.Format == format.Cleartext {
+		x.judgeText(content, s)
+		return
+	}
 	writeFile(x.t, filepath.Join(x.dir, "sig"), s.Signature, 0o600)
 	for _, args := range x.verifiers(s) {
 		writeFile(x.t, filepath.Join(x.dir, "file"), content, 0o600)
@@ -164,6 +170,28 @@ func (x tools) judge(content []byte, s quorum.SignedOutput) {
 		if out, err := x.try(args...); err == nil {
 			x.t.Errorf("%s by %s: %v takes another file\n%s", s.Format, s.Key, args, out)
 		}
+	}
+}
+
+// judgeText frames the signature as who has the text does, and wants what apt calls
+// to take the message, and none of another text.
+func (x tools) judgeText(content []byte, s quorum.SignedOutput) {
+	x.t.Helper()
+	cert := must(os.ReadFile(certFile(token.KeyType(s.Key))))(x.t)
+	c := must(pgpsig.ParseCertificate(cert))(x.t)
+	writeFile(x.t, filepath.Join(x.dir, "cert.pgp"), c.Bytes(), 0o600)
+	msg := must(cleartext.Frame(c, content, s.Signature))(x.t)
+	for _, good := range []bool{true, false} {
+		if !good {
+			msg = bytes.Replace(msg, content[:2], []byte("x"), 1)
+		}
+		writeFile(x.t, filepath.Join(x.dir, "InRelease"), msg, 0o600)
+		if out, err := x.try("gpgv", "--keyring", filepath.Join(x.dir, "cert.pgp"), "InRelease"); (err == nil) != good {
+			x.t.Errorf("%s by %s: %v\n%s", s.Format, s.Key, err, out)
+		}
+	}
+	if _, err := cleartext.Frame(c, content[1:], s.Signature); err == nil {
+		x.t.Errorf("%s by %s: good for another text", s.Format, s.Key)
 	}
 }
 

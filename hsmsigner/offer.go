@@ -72,7 +72,7 @@ func canMake(k Key, f policy.Format) error {
 	}
 	// A certificate lets everybody read the key's signatures as OpenPGP, so the
 	// key counts as one that makes those.
-	if k.Certificate != nil && f != format.OpenPGP {
+	if k.Certificate != nil && !format.IsOpenPGP(f) {
 		if err := format.SameKey(format.OpenPGP, f); err != nil {
 			return fmt.Errorf("the key has an OpenPGP certificate: %w", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strings"
 	"time"
 
 	"quorate/internal/pgpsig"
@@ -98,11 +99,13 @@ func selftest(ctx context.Context, tok Token, c KeyConfig, f policy.Format) (fin
 
 // selftestSign signs the constant text, verifies, and forgets the signature.
 func selftestSign(ctx context.Context, tok Token, k Key, f policy.Format, at time.Time) error {
-	running := sha512.New()
+	running, text := sha512.New(), sha512.New()
 	running.Write([]byte(selftestText))
+	text.Write([]byte(strings.TrimSuffix(selftestText, "\n")))
 	file := sigcheck.File{Digests: quorum.Digests{SHA256: sha256.Sum256([]byte(selftestText)), SHA512: sha512.Sum512([]byte(selftestText))},
-		State: func(crypto.Hash) (hash.Hash, error) { return running, nil }}
-	sig, err := selftestMake(ctx, tok, k, f, file.Digests, running, at)
+		State: func(crypto.Hash) (hash.Hash, error) { return running, nil },
+		Text:  func() (hash.Hash, error) { return text, nil }}
+	sig, err := selftestMake(ctx, tok, k, f, file.Digests, running, text, at)
 	if err != nil {
 		return err
 	}
@@ -110,8 +113,11 @@ func selftestSign(ctx context.Context, tok Token, k Key, f policy.Format, at tim
 	return err
 }
 
-func selftestMake(ctx context.Context, tok Token, k Key, f policy.Format, d quorum.Digests, running hash.Hash, at time.Time) ([]byte, error) {
-	if f == format.OpenPGP {
+func selftestMake(ctx context.Context, tok Token, k Key, f policy.Format, d quorum.Digests, running, text hash.Hash, at time.Time) ([]byte, error) {
+	switch f {
+	case format.Cleartext: // the text is the constant without its last line ending
+		return pgpsig.SignText(k.Certificate, text, crypto.SHA512, at, nil, signer(ctx, tok, k.Label))
+	case format.OpenPGP:
 		return pgpsig.SignDetached(k.Certificate, running, crypto.SHA512, at, nil, signer(ctx, tok, k.Label))
 	}
 	h, err := k.handle(ctx, tok)

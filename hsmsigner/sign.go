@@ -14,7 +14,9 @@ import (
 	"quorate/internal/pgpsig"
 	"quorate/quorum"
 	"quorate/quorum/format"
+	"quorate/quorum/hashstate"
 	"quorate/quorum/policy"
+	"quorate/quorum/statement"
 )
 
 // makeFunc makes one signature. It takes the approval itself, not what was
@@ -27,12 +29,12 @@ type checkFunc func(p *permit, k Key, o quorum.SignedOutput) error
 // formats are the signatures that can be made, and checkers how each is checked.
 var (
 	formats = map[policy.Format]makeFunc{
-		format.OpenPGP: makeOpenPGP, format.SSHSIG: makeFrom(format.SSHSIG), format.VSA: makeFrom(format.VSA),
+		format.OpenPGP: makeOpenPGP, format.Cleartext: makeCleartext, format.SSHSIG: makeFrom(format.SSHSIG), format.VSA: makeFrom(format.VSA),
 		format.CMS: makeFrom(format.CMS), format.CMSSHA256: makeFrom(format.CMSSHA256), format.CMSPlain: makeFrom(format.CMSPlain),
 		format.RawSHA256: makeFrom(format.RawSHA256), format.RawSHA512: makeFrom(format.RawSHA512),
 	}
 	checkers = map[policy.Format]checkFunc{
-		format.OpenPGP: checkOpenPGP, format.SSHSIG: checkDigests, format.VSA: checkSummary,
+		format.OpenPGP: checkOpenPGP, format.Cleartext: checkCleartext, format.SSHSIG: checkDigests, format.VSA: checkSummary,
 		format.CMS: checkDigests, format.CMSSHA256: checkDigests, format.CMSPlain: checkDigests,
 		format.RawSHA256: checkDigests, format.RawSHA512: checkDigests,
 	}
@@ -107,6 +109,15 @@ func makeOpenPGP(ctx context.Context, tok Token, a *quorum.Approval, k Key, at t
 	return pgpsig.SignDetached(k.Certificate, h, crypto.SHA512, at, why.notations, signer(ctx, tok, k.Label))
 }
 
+// makeCleartext does the same with the text, of which the quorum gave the state.
+func makeCleartext(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error) {
+	h, err := a.TextState().Resume()
+	if err != nil {
+		return nil, err
+	}
+	return pgpsig.SignText(k.Certificate, h, crypto.SHA512, at, why.notations, signer(ctx, tok, k.Label))
+}
+
 func isSignatureCheck(err error) bool { return errors.Is(err, pgpsig.ErrSignatureCheck) }
 
 // checkRelease reads the answer as its receivers will and verifies what it holds
@@ -148,6 +159,27 @@ func checkOpenPGP(p *permit, k Key, o quorum.SignedOutput) error {
 		return err
 	}
 	sig, err := pgpsig.VerifyDetached(k.Certificate, h, o.Signature)
+	return saysTheSame(sig, err, o)
+}
+
+// checkCleartext reads the state of the text out of the request once more.
+func checkCleartext(p *permit, k Key, o quorum.SignedOutput) error {
+	st, err := hashstate.Decode(hashstate.SHA512, p.approval.Request().Signables[statement.TextState])
+	if err != nil {
+		return err
+	}
+	if !st.Equal(p.approval.TextState()) {
+		return errors.New("the state of the text is no longer the approved one")
+	}
+	h, err := st.Resume()
+	if err != nil {
+		return err
+	}
+	sig, err := pgpsig.VerifyText(k.Certificate, h, o.Signature)
+	return saysTheSame(sig, err, o)
+}
+
+func saysTheSame(sig *pgpsig.Signature, err error, o quorum.SignedOutput) error {
 	switch {
 	case err != nil:
 		return err

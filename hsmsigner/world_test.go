@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/ledger"
 	"quorate/hsmsigner/token"
+	"quorate/internal/sigformat/text"
 	"quorate/quorum"
 	"quorate/quorum/hashstate"
 	"quorate/quorum/policy"
@@ -183,12 +185,23 @@ func (a ask) statement(t testing.TB, builder string) *statement.Statement {
 	}, builderKey(builder)))(t)
 }
 
+// textOf is what a builder says of a file that is a text.
+func textOf(t testing.TB, content []byte) []statement.Signable {
+	t.Helper()
+	st, err := text.State(bytes.NewReader(content))
+	if errors.Is(err, text.ErrNotText) {
+		return nil
+	}
+	check(t, err)
+	return []statement.Signable{{Name: statement.TextState, Value: must(st.MarshalJSON())(t)}}
+}
+
 func artifact(t testing.TB, name string, content []byte) statement.Artifact {
 	t.Helper()
 	h256, h512 := sha256.New(), sha512.New()
 	h256.Write(content)
 	h512.Write(content)
-	return statement.Artifact{Name: name, Size: uint64(len(content)),
+	return statement.Artifact{Name: name, Size: uint64(len(content)), Signables: textOf(t, content),
 		SHA256: sha256.Sum256(content), SHA512: sha512.Sum512(content),
 		State256: must(hashstate.Of(hashstate.SHA256, h256))(t), State512: must(hashstate.Of(hashstate.SHA512, h512))(t)}
 }

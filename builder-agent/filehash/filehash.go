@@ -1,5 +1,6 @@
 // Package filehash reads a file once and gives everything that builders vote
-// on: size, SHA-256, SHA-512 and the resumable state of both.
+// on: size, SHA-256, SHA-512 and the resumable state of both, and for texts the
+// state of the text.
 //
 // # Guarantees
 //
@@ -28,13 +29,16 @@ import (
 	"hash"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/sourcegraph/conc/pool"
 
+	"quorate/internal/sigformat/text"
 	"quorate/quorum/hashstate"
 	"quorate/quorum/statement"
 )
@@ -60,15 +64,15 @@ type Progress func(bytes int)
 
 // Files hashes files side by side, as many at a time as there are processors
 // for, and returns the artifacts in the order of the paths. The first error ends
-// all work.
-func Files(ctx context.Context, paths []string, progress Progress) ([]statement.Artifact, error) {
+// all work. texts are as for [File].
+func Files(ctx context.Context, paths []string, progress Progress, texts ...string) ([]statement.Artifact, error) {
 	// One large file already keeps two processors busy.
 	atOnce := max(1, runtime.GOMAXPROCS(0)/2)
 	artifacts := make([]statement.Artifact, len(paths))
 	p := pool.New().WithMaxGoroutines(atOnce).WithContext(ctx).WithCancelOnError().WithFirstError()
 	for i, path := range paths {
 		p.Go(func(ctx context.Context) (err error) {
-			artifacts[i], err = File(ctx, path, progress)
+			artifacts[i], err = File(ctx, path, progress, texts...)
 			return err
 		})
 	}
@@ -79,8 +83,10 @@ func Files(ctx context.Context, paths []string, progress Progress) ([]statement.
 }
 
 // File hashes one file. The artifact's name is the last element of path.
-// progress may be nil.
-func File(ctx context.Context, path string, progress Progress) (statement.Artifact, error) {
+// progress may be nil. A file whose name one of the patterns texts matches (as in
+// Go's path.Match) gets [statement.TextState] too; if it is no text, that is an
+// error that wraps text.ErrNotText and says why.
+func File(ctx context.Context, path string, progress Progress, texts ...string) (statement.Artifact, error) {
 	// Asked before opening, because opening a pipe waits for a writer.
 	if err := Check(path); err != nil {
 		return statement.Artifact{}, err
@@ -97,15 +103,24 @@ func File(ctx context.Context, path string, progress Progress) (statement.Artifa
 	if !before.Mode().IsRegular() {
 		return statement.Artifact{}, fmt.Errorf("hash %s: %w", path, ErrNotRegular)
 	}
-	a, err := hashStream(ctx, f, progress)
+	name := filepath.Base(path)
+	a, err := hashStream(ctx, f, progress, Matches(texts, name))
 	if err != nil {
 		return statement.Artifact{}, fmt.Errorf("hash %s: %w", path, err)
 	}
 	if err := unchanged(f, path, before, a.Size); err != nil {
 		return statement.Artifact{}, fmt.Errorf("hash %s: %w", path, err)
 	}
-	a.Name = filepath.Base(path)
+	a.Name = name
 	return a, nil
+}
+
+// Matches reports whether one of the patterns matches the name.
+func Matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := path.Match(p, name)
+		return ok && err == nil
+	})
 }
 
 // Check reports whether path can be hashed, as far as can be told without
@@ -162,25 +177,37 @@ var blocks = sync.Pool{New: func() any { return &block{buf: make([]byte, blockSi
 type lane struct {
 	algorithm hashstate.Algorithm
 	hash      hash.Hash
+	text      *text.Hasher // instead of the hash, for the lane of the text
 	in        chan *block
 }
 
 func newLane(a hashstate.Algorithm) *lane {
-	return &lane{a, a.New(), make(chan *block, ringBlocks)}
+	return &lane{a, a.New(), nil, make(chan *block, ringBlocks)}
+}
+
+func (l *lane) write(p []byte) {
+	if l.text != nil {
+		l.text.Write(p) // says in the end what was wrong
+		return
+	}
+	l.hash.Write(p)
 }
 
 func (l *lane) run(free chan<- *block) {
 	for b := range l.in {
-		l.hash.Write(b.buf[:b.n])
+		l.write(b.buf[:b.n])
 		if b.left.Add(-1) == 0 {
 			free <- b
 		}
 	}
 }
 
-func hashStream(ctx context.Context, r io.Reader, progress Progress) (statement.Artifact, error) {
+func hashStream(ctx context.Context, r io.Reader, progress Progress, isText bool) (statement.Artifact, error) {
 	free := make(chan *block, ringBlocks) // never blocks a sender: it holds the whole ring
 	lanes := []*lane{newLane(hashstate.SHA256), newLane(hashstate.SHA512)}
+	if isText {
+		lanes = append(lanes, &lane{text: text.NewHasher(), in: make(chan *block, ringBlocks)})
+	}
 	var running sync.WaitGroup
 	for _, l := range lanes {
 		running.Go(func() { l.run(free) })
@@ -197,7 +224,24 @@ func hashStream(ctx context.Context, r io.Reader, progress Progress) (statement.
 	if err != nil {
 		return statement.Artifact{}, err
 	}
-	return artifact(lanes[0], lanes[1])
+	a, err := artifact(lanes[0], lanes[1])
+	if err == nil && isText {
+		err = addText(&a, lanes[2].text)
+	}
+	return a, err
+}
+
+func addText(a *statement.Artifact, h *text.Hasher) error {
+	st, err := h.State()
+	if err != nil {
+		return err
+	}
+	value, err := st.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	a.Signables = []statement.Signable{{Name: statement.TextState, Value: value}}
+	return nil
 }
 
 // feed reads r to its end. Blocks are taken from the pool until the ring is

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"quorate/builder-agent/filehash"
 	"quorate/builder-agent/spool"
 	"quorate/internal/bus"
+	"quorate/internal/sigformat/text"
 	"quorate/quorum/statement"
 )
 
@@ -27,6 +30,7 @@ type attestCmd struct {
 	SourceSHA256 string    `name:"source-sha256" placeholder:"HEX" help:"Digest of the source."`
 	Started      time.Time `placeholder:"TIME" help:"When the build began, as in 2026-11-20T12:00:00Z (default: when it finished)."`
 	Finished     time.Time `placeholder:"TIME" help:"When the build finished (default: now)."`
+	Text         []string  `sep:"none" placeholder:"PATTERN" help:"Files whose name matches are texts that may be clear-signed, such as Release: says the state of the text, too. Can be repeated."`
 	Withdraw     bool      `xor:"novote" help:"Take back what this builder said about the target. Takes no files."`
 	Failed       bool      `xor:"novote" help:"Say that the build failed. Takes no files."`
 	Reason       string    `help:"Why, for people. With --withdraw and --failed."`
@@ -58,8 +62,10 @@ func (c *attestCmd) Run() error {
 	}
 	ctx, stop := interrupted()
 	defer stop()
-	if st.Artifacts, err = hashWithProgress(ctx, c.Files); errors.Is(err, fs.ErrPermission) {
+	if st.Artifacts, err = hashWithProgress(ctx, c.Files, c.Text); errors.Is(err, fs.ErrPermission) {
 		return usageError("may you read it?", "%w: %w", builderagent.ErrFiles, err)
+	} else if errors.Is(err, text.ErrNotText) {
+		return usageError("leave out --text for it; it can then be signed in every format but openpgp-cleartext", "%w", err)
 	} else if err != nil {
 		return agentError(err)
 	}
@@ -122,7 +128,24 @@ func (c *attestCmd) describe() (st statement.Statement, err error) {
 	case st.Status != "":
 		return st, nil
 	}
+	if err := c.checkTexts(); err != nil {
+		return st, err
+	}
 	return st, agentError(builderagent.CheckFiles(c.Files))
+}
+
+// checkTexts refuses a pattern that is for none of the files: the vote would not
+// have what was meant.
+func (c *attestCmd) checkTexts() error {
+	if err := builderagent.CheckTexts(c.Text); err != nil {
+		return usageError("", "--text: %w", err)
+	}
+	for _, pattern := range c.Text {
+		if !slices.ContainsFunc(c.Files, func(f string) bool { return filehash.Matches([]string{pattern}, filepath.Base(f)) }) {
+			return usageError("the pattern is for names without a directory", "--text %s matches none of the files", pattern)
+		}
+	}
+	return nil
 }
 
 func checkCase(c statement.Case, sourceSHA256 string) error {
@@ -223,16 +246,16 @@ func (c *attestCmd) print(st *statement.Statement, state spool.State) error {
 }
 
 // hashWithProgress shows on a terminal how far it is when that takes long.
-func hashWithProgress(ctx context.Context, paths []string) ([]statement.Artifact, error) {
+func hashWithProgress(ctx context.Context, paths, texts []string) ([]statement.Artifact, error) {
 	if len(paths) == 0 {
 		return nil, nil
 	}
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return filehash.Files(ctx, paths, nil)
+		return filehash.Files(ctx, paths, nil, texts...)
 	}
 	p := newProgress(os.Stderr, totalSize(paths))
 	defer p.stop()
-	return filehash.Files(ctx, paths, p.add)
+	return filehash.Files(ctx, paths, p.add, texts...)
 }
 
 func totalSize(paths []string) (n int64) {

@@ -10,6 +10,7 @@ import (
 	"quorate/internal/render"
 	"quorate/internal/sigcheck"
 	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/policy"
 )
 
@@ -64,7 +65,7 @@ func (h *hashedFile) verify(k *sigcheck.Key, f policy.Format, sig []byte) (*sigc
 			return h.state256, nil
 		}
 		return h.state512, nil
-	}}
+	}, Text: h.text}
 	return k.Verify(f, file, sig)
 }
 
@@ -91,7 +92,7 @@ func (h *hashedFile) verifyAny(keys []*sigcheck.Key, f policy.Format, fingerprin
 // isNamed reports whether the fingerprint is the key's, also if it lacks what the
 // format needs besides.
 func isNamed(k *sigcheck.Key, f policy.Format, fingerprint string) bool {
-	if f == policy.OpenPGP && k.OpenPGP == nil {
+	if format.IsOpenPGP(f) && k.OpenPGP == nil {
 		return false
 	}
 	own, err := k.Fingerprint(f)
@@ -100,7 +101,7 @@ func isNamed(k *sigcheck.Key, f policy.Format, fingerprint string) bool {
 
 // flagFor is the flag that a key for the format is given with.
 func flagFor(f policy.Format) string {
-	if f == policy.OpenPGP {
+	if format.IsOpenPGP(f) {
 		return "--cert"
 	}
 	return "--public-key"

@@ -58,11 +58,11 @@ func (c *verifyCmd) load() (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := c.formatOf(sigPath)
+	sig, err := readInput(sigPath, maxMessage+maxSignature)
 	if err != nil {
 		return nil, err
 	}
-	sig, err := readInput(sigPath, maxSignature)
+	f, err := c.formatOf(sigPath, sig)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,11 @@ func (c *verifyCmd) load() (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &checker{file: file, keys: keys, format: f, sig: sig, evidence: evidence}, nil
+	k := &checker{file: file, keys: keys, format: f, sig: sig, evidence: evidence}
+	if isMessage(sig) {
+		k.sig, k.message = file.cutMessage(sig)
+	}
+	return k, nil
 }
 
 func some(path string) []string {
@@ -90,14 +94,19 @@ func (c *verifyCmd) signaturePath(keys []*sigcheck.Key) (string, error) {
 	if c.Signature != "" {
 		return c.Signature, nil
 	}
-	var missing []string
+	var paths, missing []string
 	for _, suffix := range suffixes(keys, policy.Format(c.Format)) {
-		if _, err := os.Stat(c.File + suffix); err == nil {
-			return c.File + suffix, nil
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return "", unreadable(c.File+suffix, err)
+		if paths = append(paths, c.File+suffix); suffix == ".asc" {
+			paths = append(paths, messagePath(c.File, ""))
 		}
-		missing = append(missing, render.Text(c.File+suffix))
+	}
+	for _, path := range slices.Compact(paths) {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", unreadable(path, err)
+		}
+		missing = append(missing, render.Text(path))
 	}
 	if len(missing) == 0 {
 		return "", usageError("quorate verify --help", "the key makes no signatures of format %q", c.Format)
@@ -110,11 +119,11 @@ func (c *verifyCmd) signaturePath(keys []*sigcheck.Key) (string, error) {
 func suffixes(keys []*sigcheck.Key, only policy.Format) (list []string) {
 	for _, f := range format.All() {
 		able := slices.ContainsFunc(keys, func(k *sigcheck.Key) bool { return k.Supports(f.Name) == nil })
-		if !able || only != "" && only != f.Name || f.Name == format.Cleartext {
+		if !able || only != "" && only != f.Name {
 			continue
 		}
 		if list = append(list, f.Suffix); f.Name == policy.OpenPGP {
-			list = append(list, ".asc")
+			list = append(list, ".asc") // armoured, or a message
 			if only == "" {
 				return list // a certificate is for OpenPGP, unless something else is said
 			}
@@ -124,8 +133,11 @@ func suffixes(keys []*sigcheck.Key, only policy.Format) (list []string) {
 }
 
 // formatOf tells the format from the name of the signature's file, whose longest
-// suffix counts: .sha256.sig is not .sig.
-func (c *verifyCmd) formatOf(path string) (policy.Format, error) {
+// suffix counts: .sha256.sig is not .sig. A cleartext message is told by its first line.
+func (c *verifyCmd) formatOf(path string, sig []byte) (policy.Format, error) {
+	if isMessage(sig) && (c.Format == "" || policy.Format(c.Format) == format.Cleartext) {
+		return format.Cleartext, nil
+	}
 	if c.Format != "" {
 		if _, err := format.Lookup(policy.Format(c.Format)); err != nil {
 			return "", usageError("quorate verify --help", "--format: %w", err)
@@ -207,6 +219,7 @@ type checker struct {
 	keys     []*sigcheck.Key // empty: the signature is not checked
 	format   policy.Format   // of sig
 	sig      []byte          // FILE.sig; nil: none is given
+	message  error           // of a message that is not of the file
 	evidence []byte
 
 	policy    *policy.Policy // nil when it was expired at the time of the signature

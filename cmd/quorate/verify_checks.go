@@ -13,6 +13,7 @@ import (
 	"quorate/internal/sigcheck"
 	"quorate/internal/sigformat/vsa"
 	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
@@ -24,6 +25,9 @@ const notationEvidence = "evidence@quorate.invalid"
 func (k *checker) checkSignature() {
 	k.add(passed, "file", "%s, sha256 %s", plural(int(k.file.size), "byte"), k.file.sha256)
 	sig, by, err := k.verifySignature()
+	if k.message != nil {
+		err = k.message
+	}
 	if err != nil {
 		k.add(fails, "signature", "is not by %s over this file: %v", by, err)
 		return
@@ -49,7 +53,7 @@ func (k *checker) verifySignature() (sig *sigcheck.Result, by string, err error)
 			continue
 		}
 		by, _ = key.Fingerprint(k.format)
-		if k.format == policy.OpenPGP {
+		if format.IsOpenPGP(k.format) {
 			by += " (" + userIDs(key.OpenPGP) + ")"
 		} else {
 			by += " (" + string(k.format) + ")"
@@ -226,7 +230,7 @@ func (k *checker) inAnswer(a *quorum.Answer) bool {
 
 // plain takes the armour off an OpenPGP signature, so that both forms are one.
 func plain(f policy.Format, sig []byte) []byte {
-	if binary, err := pgpsig.Dearmor(sig); f == policy.OpenPGP && err == nil {
+	if binary, err := pgpsig.Dearmor(sig); format.IsOpenPGP(f) && err == nil {
 		return binary
 	}
 	return sig

@@ -114,8 +114,12 @@ func (w *waiter) write(f *waitFile, found finding, good []checked, problems []st
 			continue
 		}
 		path, err := w.outputPath(f, found.written, s.named.Output)
+		var data []byte
 		if err == nil {
-			err = writeFile(path, w.encode(s))
+			data, err = w.encode(f, s)
+		}
+		if err == nil {
+			err = writeFile(path, data)
 		}
 		if err != nil {
 			return found.failed(exitFailure, err.Error())
@@ -159,7 +163,8 @@ func (w *waiter) outputPath(f *waitFile, before []written, o policy.Output) (str
 	if o.Format == policy.OpenPGP && w.cmd.Armor {
 		suffix = ".asc"
 	}
-	if slices.ContainsFunc(before, func(s written) bool { return s.Format == o.Format }) {
+	further := slices.ContainsFunc(before, func(s written) bool { return s.Format == o.Format })
+	if further {
 		if !statement.ValidName(o.Key) {
 			return "", fmt.Errorf("the coordinator names a key %s, which is not a name", render.Text(o.Key))
 		}
@@ -169,6 +174,9 @@ func (w *waiter) outputPath(f *waitFile, before []written, o policy.Output) (str
 		suffix = "." + o.Key + suffix
 	}
 	path := beside(f.path, w.cmd.Out, suffix)
+	if o.Format == format.Cleartext && !further {
+		path = messagePath(f.path, w.cmd.Out)
+	}
 	if other := w.given(path); other != nil {
 		return "", fmt.Errorf("the signature of %s would be written over %s", render.Text(f.path), render.Text(other.path))
 	}
@@ -212,16 +220,20 @@ func (w *waiter) given(path string) *waitFile {
 
 // encode gives the form that was asked for. The signature verified, so it can be
 // read.
-func (w *waiter) encode(s checked) []byte {
-	if s.named.Format != policy.OpenPGP {
-		return s.raw
+func (w *waiter) encode(f *waitFile, s checked) ([]byte, error) {
+	switch s.named.Format {
+	case policy.OpenPGP:
+		binary, err := pgpsig.Dearmor(s.raw)
+		if err == nil && w.cmd.Armor {
+			binary = pgpsig.Armor(binary)
+		}
+		return binary, err
+	case format.Cleartext:
+		for _, k := range w.keys {
+			if k.OpenPGP != nil && k.OpenPGP.Fingerprint() == s.sig.Fingerprint {
+				return f.clearSigned(k.OpenPGP, s.raw)
+			}
+		}
 	}
-	binary, err := pgpsig.Dearmor(s.raw)
-	if err != nil {
-		return s.raw
-	}
-	if w.cmd.Armor {
-		return pgpsig.Armor(binary)
-	}
-	return binary
+	return s.raw, nil
 }

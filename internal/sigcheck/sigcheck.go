@@ -39,7 +39,7 @@ const Namespace = "file"
 
 // Key is what the signatures of one key are checked with.
 type Key struct {
-	OpenPGP *pgpsig.Certificate // for OpenPGP; else nil
+	OpenPGP *pgpsig.Certificate // for OpenPGP, of files and texts; else nil
 	Public  crypto.PublicKey    // for every other format; else nil
 	X509    *x509.Certificate   // of Public, for CMS; else nil
 }
@@ -51,6 +51,10 @@ type File struct {
 	// State returns a running hash of the file's bytes, for OpenPGP; nil if there
 	// is none.
 	State func(crypto.Hash) (hash.Hash, error)
+
+	// Text returns a running SHA-512 of the file's canonical text, for OpenPGP
+	// cleartext signatures; nil if there is none.
+	Text func() (hash.Hash, error)
 }
 
 // Result is what a verified signature says of itself.
@@ -70,8 +74,11 @@ func (k *Key) Verify(f format.Name, file File, sig []byte) (*Result, error) {
 	if err := k.Supports(f); err != nil {
 		return nil, err
 	}
-	if f == format.OpenPGP {
+	switch f {
+	case format.OpenPGP:
 		return k.verifyOpenPGP(file, sig)
+	case format.Cleartext:
+		return k.verifyText(file, sig)
 	}
 	if row, err := format.Lookup(f); err == nil && row.Needs&format.SHA512 != 0 && file.SHA512 == (statement.SHA512{}) {
 		return nil, fmt.Errorf("%w: %s needs the SHA-512 of the file", ErrUnchecked, f)
@@ -116,6 +123,22 @@ func (k *Key) verifyOpenPGP(file File, sig []byte) (*Result, error) {
 		return nil, err
 	}
 	s, err := pgpsig.VerifyDetached(k.OpenPGP, running, sig)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{Fingerprint: s.Fingerprint, Time: s.Created, OpenPGP: s}, nil
+}
+
+// verifyText checks the signature alone, not a message: who has the text frames it.
+func (k *Key) verifyText(file File, sig []byte) (*Result, error) {
+	if file.Text == nil {
+		return nil, fmt.Errorf("%w: %s needs the hash state of the file's text", ErrUnchecked, format.Cleartext)
+	}
+	running, err := file.Text()
+	if err != nil {
+		return nil, err
+	}
+	s, err := pgpsig.VerifyText(k.OpenPGP, running, sig)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +193,7 @@ func (k *Key) verifySummary(r *Result, file File, sig []byte) error {
 // Supports returns nil if the key is what the format is checked with, and else
 // what is missing, as [ErrUnchecked], or why the key can never make the format.
 func (k *Key) Supports(f format.Name) error {
-	if f == format.OpenPGP {
+	if format.IsOpenPGP(f) {
 		if k.OpenPGP == nil {
 			return fmt.Errorf("%w: %s needs the OpenPGP certificate", ErrUnchecked, f)
 		}
@@ -202,7 +225,7 @@ func NeedsX509(f format.Name) bool {
 // public key's SubjectPublicKeyInfo in hex.
 func (k *Key) Fingerprint(f format.Name) (string, error) {
 	switch f {
-	case format.OpenPGP:
+	case format.OpenPGP, format.Cleartext:
 		return k.OpenPGP.Fingerprint(), nil
 	case format.SSHSIG:
 		pub, err := sshsig.NewPublicKey(k.Public)

@@ -102,19 +102,19 @@ func TestVerifySaysWhatIsMissing(t *testing.T) {
 		"needs the X.509 certificate":   verify(alone, format.CMS, file),
 		"needs the public key":          verify(&sigcheck.Key{}, format.SSHSIG, file),
 		"needs the SHA-512 of the file": verify(k, format.RawSHA512, sigcheck.File{Digests: quorum.Digests{SHA256: file.SHA256}}),
-		"not known here":                verify(k, format.Cleartext, file),
+		"cleartext needs the OpenPGP":   verify(k, format.Cleartext, file),
 	} {
 		if !errors.Is(err, sigcheck.ErrUnchecked) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v, want %q", err, name)
 		}
 	}
+	if err := verify(k, "pgp", file); err == nil {
+		t.Error("an unknown format")
+	}
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	check(t, err)
 	if err := verify(&sigcheck.Key{Public: private.Public()}, format.RawSHA256, file); !errors.Is(err, format.ErrImpossible) {
 		t.Errorf("%v", err)
-	}
-	if err := verify(k, "pgp", file); err == nil {
-		t.Error("an unknown format")
 	}
 }
 

@@ -98,7 +98,7 @@ const (
 // formats is in the order of the documentation.
 var formats = []Format{
 	{OpenPGP, SHA512 | State512, ".sig", "application/pgp-signature", allKeys, formFile, ""},
-	{Cleartext, TextState512, ".asc", "text/plain; charset=utf-8", allKeys, formFile, ""},
+	{Cleartext, TextState512, ".asc", "application/pgp-signature", allKeys, formFile, ""},
 	{SSHSIG, SHA512, ".sshsig", "text/plain; charset=us-ascii", allKeys, formOwn, ""},
 	{CMS, SHA512, ".p7s", "application/pkcs7-signature", allKeys, formDER, ""},
 	{CMSSHA256, SHA256, ".sha256.p7s", "application/pkcs7-signature", hashKeys, formDER, needsSHA512},
@@ -137,6 +137,10 @@ func Lookup(n Name) (Format, error) {
 	}
 	return Format{}, fmt.Errorf("format %q is not known; known are %s", n, strings.Join(known, ", "))
 }
+
+// IsOpenPGP reports whether signatures of the format are OpenPGP packets, which are
+// read with an OpenPGP certificate.
+func IsOpenPGP(n Name) bool { return n == OpenPGP || n == Cleartext }
 
 // KeyTypeOf returns the kind of a public key.
 func KeyTypeOf(pub crypto.PublicKey) (KeyType, error) {

@@ -229,6 +229,34 @@ func TestReadGPG(t *testing.T) {
 	}
 }
 
+// TestSameBytesAsGPG: what gpg hashes of a text is what builders vote on, byte for
+// byte. Its signature is good over our state, for every text that is accepted.
+func TestSameBytesAsGPG(t *testing.T) {
+	x := sigkit.NewTool(t, "gpg", "gpgconf", "gpg-agent")
+	gpg := func(args ...string) {
+		x.Run("gpg", append([]string{"--batch", "--no-tty", "--yes", "--digest-algo", "SHA512"}, args...)...)
+	}
+	gpg("--passphrase", "", "--quick-generate-key", "a@example.org", "ed25519", "sign", "never")
+	gpg("--output", "cert", "--export", "a@example.org")
+	c, err := pgpsig.ParseCertificate(x.Read("cert"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, doc := range documents {
+		file := x.Write("Release", []byte(doc))
+		gpg("--local-user", "a@example.org", "--output", "InRelease", "--clear-sign", file)
+		msg := x.Read("InRelease")
+		armored := msg[bytes.LastIndex(msg, []byte("-----BEGIN PGP SIGNATURE-----")):]
+		st, err := cleartext.CanonicalState(strings.NewReader(doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cleartext.VerifyState(c, st, armored); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestBadSigners(t *testing.T) {
 	for _, s := range sigkit.Keys() {
 		c := certificate(t, s)

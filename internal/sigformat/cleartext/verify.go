@@ -16,11 +16,7 @@ import (
 // Verify checks a message by the key of c and returns its text, which is what was
 // signed and nothing else, with LF line endings.
 func Verify(c *pgpsig.Certificate, msg []byte) ([]byte, *pgpsig.Signature, error) {
-	doc, armored, err := split(msg)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cleartext message: %w", err)
-	}
-	canonical, err := checkText(doc, msg)
+	doc, canonical, armored, err := read(msg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cleartext message: %w", err)
 	}
@@ -34,6 +30,24 @@ func Verify(c *pgpsig.Certificate, msg []byte) ([]byte, *pgpsig.Signature, error
 		return nil, nil, fmt.Errorf("cleartext message: hash algorithm: %s, the header says SHA512", s.Hash)
 	}
 	return doc, s, nil
+}
+
+// Split takes a message apart into its text and its armoured signature, which it
+// does not verify.
+func Split(msg []byte) (doc, armored []byte, err error) {
+	doc, _, armored, err = read(msg)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cleartext message: %w", err)
+	}
+	return doc, armored, nil
+}
+
+func read(msg []byte) (doc, canonical, armored []byte, err error) {
+	if doc, armored, err = split(msg); err != nil {
+		return nil, nil, nil, err
+	}
+	canonical, err = checkText(doc, msg)
+	return doc, canonical, armored, err
 }
 
 // split takes a message apart into its text and its armoured signature.
