@@ -168,10 +168,12 @@ type Need struct {
 // Verdicts come sorted by the artifact's name.
 func Decide(ch *policy.Channel, obs []Observation, signed map[string]Signature, at time.Time) []Verdict {
 	d := newTally(ch, obs, signed, at)
-	order := make([]*slot, len(d.slots))
+	order, votes := make([]*slot, len(d.slots)), 0
 	for i := range d.slots {
 		order[i] = &d.slots[i]
+		votes += len(order[i].ballots)
 	}
+	d.members = make([]Member, 0, votes)
 	slices.SortFunc(order, func(a, b *slot) int { return cmp.Compare(a.name, b.name) })
 	verdicts := make([]Verdict, len(order))
 	for i, s := range order {

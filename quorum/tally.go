@@ -26,6 +26,11 @@ type tally struct {
 	least    int       // operators that the quorum needs at least
 	arrivals []arrival // the counted votes, in the order of their arrival
 	seen     map[statement.SHA256]struct{}
+
+	// Room that many artifacts share: one piece of memory is cheaper than hundreds.
+	ballots []ballot
+	members []Member
+	groups  []Group // scratch of group
 }
 
 // slot is what is known of one artifact.
@@ -91,6 +96,7 @@ func (d *tally) reserve(obs []Observation, n int) {
 		n = max(n, len(obs[i].Files))
 	}
 	d.slots, d.named = make([]slot, 0, n), make(map[string]int, n)
+	d.ballots = make([]ballot, n*len(d.ch.Roster))
 	d.arrivals = make([]arrival, 0, len(obs))
 }
 
@@ -100,9 +106,21 @@ func (d *tally) slot(name string) *slot {
 	if !ok {
 		i = len(d.slots)
 		d.named[name] = i
-		d.slots = append(d.slots, slot{name: name, ballots: make([]ballot, len(d.ch.Roster))})
+		d.slots = append(d.slots, slot{name: name, ballots: d.newBallots()})
 	}
 	return &d.slots[i]
+}
+
+// newBallots takes a slot's ballots out of the room, and makes more when that is
+// used up.
+func (d *tally) newBallots() []ballot {
+	n := len(d.ch.Roster)
+	if len(d.ballots) < n {
+		d.ballots = make([]ballot, n)
+	}
+	list := d.ballots[:n:n]
+	d.ballots = d.ballots[n:]
+	return list
 }
 
 // slotAt is slot for the i-th file of a statement. Builders tend to list their
@@ -310,7 +328,7 @@ func (l *later) late() Late {
 // group sorts the ballots on one artifact into digest groups, those that meet
 // the quorum first, and everybody else into silent, without a vote, and missing.
 func (d *tally) group(s *slot, v *Verdict) {
-	votes := 0
+	v.Groups = d.groups[:0]
 	for op := range s.ballots {
 		f := s.ballots[op].file
 		d.place[op] = -1
@@ -319,11 +337,13 @@ func (d *tally) group(s *slot, v *Verdict) {
 			continue
 		}
 		d.place[op] = groupOf(v, f)
-		votes++
 	}
-	members := make([]Member, 0, votes)
+	d.groups, v.Groups = v.Groups, slices.Clone(v.Groups)
+	if len(v.Groups) == 0 {
+		v.Groups = nil
+	}
 	for i := range v.Groups {
-		members = d.fill(s, &v.Groups[i], i, members)
+		d.fill(s, &v.Groups[i], i)
 	}
 	slices.SortFunc(v.Groups, compareGroups)
 }
@@ -341,29 +361,28 @@ func groupOf(v *Verdict, f *File) int {
 
 // fill completes the i-th group. Its SHA-512 is the one that the quorum carries,
 // else that of the first vote.
-func (d *tally) fill(s *slot, g *Group, i int, members []Member) []Member {
+func (d *tally) fill(s *slot, g *Group, i int) {
 	for op := range d.place {
 		d.set[op] = d.place[op] == i
 	}
 	if g.Passes = d.ch.Rule.Passes(d.set); g.Passes {
 		d.settleGroup(s, g)
 	}
-	from := len(members)
+	from := len(d.members)
 	for op := range d.place {
 		if d.place[op] != i {
 			continue
 		}
 		b := &s.ballots[op]
-		members = append(members, member(b.obs))
-		if isOther(b.file.SHA512, g.SHA512) {
-			members[len(members)-1].OtherSHA512 = other(b.file)
+		d.members = append(d.members, member(b.obs))
+		if b.file.SHA512 != g.SHA512 && isOther(b.file.SHA512, g.SHA512) {
+			d.members[len(d.members)-1].OtherSHA512 = other(b.file)
 		}
 		if len(d.needs.signables) > 0 {
-			members[len(members)-1].Signables = d.dissentOf(b.file, g)
+			d.members[len(d.members)-1].Signables = d.dissentOf(b.file, g)
 		}
 	}
-	g.Members = members[from:len(members):len(members)]
-	return members
+	g.Members = d.members[from:len(d.members):len(d.members)]
 }
 
 // other is a copy: a verdict must not hold on to the votes that led to it.
