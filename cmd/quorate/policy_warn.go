@@ -63,6 +63,9 @@ func (w *warner) channel(ch *policy.Channel) {
 		w.add("channel %s: one operator alone is enough", ch.Name)
 	}
 	w.needsAll(ch, ch.Rule)
+	if names := policy.Signables(ch.Sign); len(names) > 0 {
+		w.add("channel %s: signs only files of which builders say %s, also in its other formats", ch.Name, strings.Join(names, ", "))
+	}
 	if ch.Dissent == policy.DissentReport && ch.Settle == 0 {
 		w.add("channel %s: nobody who differs can stop a signature (dissent = \"report\" and no settle time)", ch.Name)
 	}
