@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"reflect"
 	"testing"
 
 	"quorate/quorum/internal/corekit"
@@ -33,6 +34,9 @@ func FuzzParse(f *testing.F) {
 // FuzzParsePayload looks behind the envelope's base64, where a fuzzer does not get by itself.
 func FuzzParsePayload(f *testing.F) {
 	f.Add(string(payloadOf(corekit.Sign(sample()))))
+	text := corekit.Artifact("Release", "a\n")
+	text.Signables = corekit.Text512("a")
+	f.Add(string(payloadOf(corekit.Sign(corekit.Vote("a", text)))))
 	f.Add(string(payloadOf(corekit.Sign(corekit.NoVote("a", statement.Failed)))))
 	f.Fuzz(func(t *testing.T, payload string) {
 		raw := wrap(payload)
@@ -50,6 +54,11 @@ func FuzzParsePayload(f *testing.F) {
 		}
 		if again.Case != s.Case || again.Builder != s.Builder || len(again.Artifacts) != len(s.Artifacts) {
 			t.Fatal("said again it means something else")
+		}
+		for i := range s.Artifacts {
+			if !reflect.DeepEqual(again.Artifacts[i], s.Artifacts[i]) {
+				t.Fatalf("artifact %d means something else", i)
+			}
 		}
 	})
 }
