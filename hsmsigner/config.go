@@ -69,6 +69,15 @@ type TokenConfig struct {
 	// Workers is how many signatures the token makes at the same time; 0 means
 	// two. More than the token can do in parallel only makes each one slower.
 	Workers int `toml:"workers"`
+
+	// Network leaves the process in which the module runs the network. Modules of
+	// tokens that are reached through it need it: network HSMs, cloud services,
+	// the YubiHSM 2 with its connector.
+	Network bool `toml:"network"`
+
+	// Deadline is how long one signature may take, such as "30s", which is also
+	// what zero means. What takes longer hangs: its process is killed and replaced.
+	Deadline Duration `toml:"deadline"`
 }
 
 // KeyConfig is one key.
@@ -223,6 +232,8 @@ func (t *TokenConfig) Check() error {
 		return errors.New("token: pin_credential is a name, not a path")
 	case t.Workers < 0:
 		return fmt.Errorf("token: workers is %d", t.Workers)
+	case t.Deadline != 0 && (t.Deadline < minDeadline || t.Deadline > maxDeadline):
+		return fmt.Errorf("token: deadline is %s, want %s to %s", t.Deadline, Duration(minDeadline), Duration(maxDeadline))
 	}
 	return nil
 }

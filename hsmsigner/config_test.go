@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"quorate/hsmsigner"
 	"quorate/internal/bus"
@@ -58,6 +59,10 @@ func TestBadConfig(t *testing.T) {
 		"wrong type":             {replace(`pin_file = "pin"`, `workers = "two"`), "line 9"},
 		"no key":                 {goodConfig[:strings.Index(goodConfig, "[[key]]")], "there is no [[key]]"},
 		"label":                  {replace("core-2026", "core 2026"), `key label "core 2026" is not a name`},
+		"deadline too short":     {replace("[[key]]", "deadline = \"10ms\"\n[[key]]"), "token: deadline is 10ms, want 1s to 10m0s"},
+		"deadline too long":      {replace("[[key]]", "deadline = \"1h\"\n[[key]]"), "token: deadline is 1h0m0s"},
+		"deadline that is none":  {replace("[[key]]", "deadline = \"soon\"\n[[key]]"), "soon"},
+		"negative deadline":      {replace("[[key]]", "deadline = \"-1s\"\n[[key]]"), "negative"},
 		"key twice":              {goodConfig + "[[key]]\nlabel = \"core-2026\"\ncertificate = \"x\"\n", "stands twice"},
 		"huge":                   {goodConfig + strings.Repeat("#", 1<<20), "at most"},
 	} {
@@ -80,10 +85,12 @@ func TestBadConfig(t *testing.T) {
 func TestInit(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "state")
 	odd := "/a\\b/\"quoted\"\t/ü"
-	nkey := must(hsmsigner.Init(t.Context(), dir, hsmsigner.Config{Policy: odd, Token: hsmsigner.TokenConfig{Module: odd, Serial: "0123", PINCredential: "pin"}}))(t)
+	nkey := must(hsmsigner.Init(t.Context(), dir, hsmsigner.Config{Policy: odd, Token: hsmsigner.TokenConfig{Module: odd, Serial: "0123", PINCredential: "pin",
+		Network: true, Deadline: hsmsigner.Duration(90 * time.Second)}}))(t)
 	path := filepath.Join(dir, hsmsigner.ConfigFile)
 	c := must(hsmsigner.LoadConfig(path))(t)
-	if c.Policy != odd || c.Token.Module != odd || c.Token.Serial != "0123" || c.Token.Label != "" || c.Token.PINCredential != "pin" || c.Token.PINFile != "" {
+	if c.Policy != odd || c.Token.Module != odd || c.Token.Serial != "0123" || c.Token.Label != "" || c.Token.PINCredential != "pin" || c.Token.PINFile != "" ||
+		!c.Token.Network || c.Token.Deadline != hsmsigner.Duration(90*time.Second) {
 		t.Errorf("got %+v", c)
 	}
 	if public := must(bus.PublicFromSeedFile(c.SeedFile))(t); public != nkey {

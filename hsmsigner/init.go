@@ -116,6 +116,11 @@ module  = {{q .Token.Module}}
 {{if .Token.PINFile}}pin_file = {{q .Token.PINFile}}{{else}}#pin_file = "pin"{{end}}
 {{if .Token.PINCredential}}pin_credential = {{q .Token.PINCredential}}{{else}}#pin_credential = "quorate-pin"{{end}}
 workers = {{.Token.Workers}}   # signatures at the same time; 0 means two
+# The module runs in a process without the network; true for a token that is
+# reached through it. A signature that takes longer than the deadline hangs: the
+# process is killed and replaced.
+{{if .Token.Network}}network  = true{{else}}#network  = true{{end}}
+{{if .Token.Deadline}}deadline = {{q .Token.Deadline.String}}{{else}}#deadline = "30s"{{end}}
 {{range .Keys}}
 [[key]]
 label       = {{q .Label}}

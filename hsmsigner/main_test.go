@@ -12,6 +12,7 @@ import (
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/token"
 	"quorate/hsmsigner/token/softhsm"
+	"quorate/hsmsigner/tokenproc"
 	"quorate/internal/pgpsig"
 )
 
@@ -40,6 +41,11 @@ var soft struct {
 var keyTypes = []token.KeyType{token.RSA3072, token.P256, token.P384, token.Ed25519}
 
 func TestMain(m *testing.M) {
+	if tokenproc.IsCommand(os.Args) {
+		os.Exit(tokenproc.Main())
+	}
+	// The race detector lets each process sleep a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	if config := os.Getenv(childConfig); config != "" {
 		os.Exit(childMain(config))
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"quorate/hsmsigner/ledger"
-	"quorate/hsmsigner/token"
+	"quorate/hsmsigner/tokenproc"
 	"quorate/internal/bus"
 	"quorate/quorum/policy"
 )
@@ -20,7 +20,7 @@ import (
 type Service struct {
 	config *Config
 	log    *slog.Logger
-	token  *token.Token
+	token  *tokenproc.Proxy
 	ledger *ledger.Ledger
 	conn   *bus.Conn
 	signer *Signer
@@ -57,28 +57,11 @@ func (v *Service) open(ctx context.Context, prompt io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if v.token, err = OpenToken(ctx, v.config.Token, prompt, v.log); err != nil {
+	if v.token, err = awaitToken(ctx, v.config.Token, prompt, v.log); err != nil {
 		return err
 	}
 	v.signer, err = New(Options{Token: v.token, Ledger: v.ledger, Policy: p, Keys: keys, Name: v.config.Name, Logger: v.log})
 	return err
-}
-
-// OpenToken opens the configured token.
-func OpenToken(ctx context.Context, c TokenConfig, prompt io.Writer, log *slog.Logger) (*token.Token, error) {
-	if err := c.Check(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
-	}
-	// A person should not type a PIN for nothing.
-	if err := token.CheckModule(c.Module); err != nil {
-		return nil, err
-	}
-	pin, err := c.PIN(prompt)
-	if err != nil {
-		return nil, err
-	}
-	return token.Open(ctx, token.Config{Module: c.Module, Label: c.Label, Serial: c.Serial, PIN: pin,
-		Workers: c.Workers, Logger: log})
 }
 
 // LoadPolicy reads the signer's own copy of the policy.

@@ -16,16 +16,15 @@ import (
 	"quorate/internal/pgpsig"
 )
 
-// TestOpenRefuses opens a service whose state lacks something. The token of this
-// process is in use, so an Open that reaches it fails with that; everything here
-// is found before, where it costs no try of the PIN.
+// TestOpenRefuses opens a service whose state lacks something. All of it is found
+// before the PIN is: its file is missing too, and no error says so.
 func TestOpenRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(*hsmsigner.Config)
 		want  string
 		is    error
 	}{
-		"nothing":         {func(*hsmsigner.Config) {}, "already in use", token.ErrModuleInUse},
+		"no module":       {func(c *hsmsigner.Config) { c.Token.Module += ".gone" }, "module cannot be used", token.ErrModule},
 		"no ledger":       {func(c *hsmsigner.Config) { os.Remove(c.Ledger) }, "quorate-signer init makes a new one", ledger.ErrMissing},
 		"no policy":       {func(c *hsmsigner.Config) { os.Remove(c.Policy) }, "its own copy of the policy file", hsmsigner.ErrConfig},
 		"bad policy":      {func(c *hsmsigner.Config) { os.WriteFile(c.Policy, []byte("version = 1"), 0o600) }, "expires is missing", hsmsigner.ErrConfig},
@@ -37,6 +36,7 @@ func TestOpenRefuses(t *testing.T) {
 			policyFile := writeFile(t, filepath.Join(t.TempDir(), "policy.toml"), []byte(policyText(t, 7)), 0o600)
 			must(hsmsigner.Init(t.Context(), dir, hsmsigner.Config{Policy: policyFile, Token: tokenConfig(), Keys: keyConfigs()}))(t)
 			config := must(hsmsigner.LoadConfig(filepath.Join(dir, hsmsigner.ConfigFile)))(t)
+			config.Token.PINFile += ".gone"
 			c.spoil(config)
 			_, err := hsmsigner.Open(t.Context(), config, nil, quiet())
 			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {

@@ -17,6 +17,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"quorate/hsmsigner/tokenproc"
 )
 
 // version is set by the linker.
@@ -49,7 +51,12 @@ type streams struct {
 	err io.Writer // people
 }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	if tokenproc.IsCommand(os.Args) {
+		os.Exit(tokenproc.Main())
+	}
+	os.Exit(run(os.Args[1:]))
+}
 
 // run parses and executes one command line.
 func run(args []string) int {

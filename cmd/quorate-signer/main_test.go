@@ -16,6 +16,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The race detector lets each process sleep a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	testscript.Main(m, map[string]func(){"quorate-signer": main})
 }
 

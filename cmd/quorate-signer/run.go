@@ -34,6 +34,10 @@ func (c *runCmd) Run(ctx context.Context, s *streams) (err error) {
 	}
 	log := logger(s, c.LogFormat, level)
 	service, err := hsmsigner.Open(ctx, conf, s.err, log)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		log.Info("signer stopped before its token was there")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -95,7 +99,7 @@ func (c *selftestCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return err
 	}
-	tok, err := hsmsigner.OpenToken(ctx, conf.Token, s.err, logger(s, "text", slog.LevelWarn))
+	tok, err := hsmsigner.StartToken(ctx, conf.Token, s.err, logger(s, "text", slog.LevelWarn))
 	if err != nil {
 		return err
 	}
