@@ -28,3 +28,10 @@ func HoldParsing(s *Signer) (release func()) {
 	s.parsing <- struct{}{}
 	return func() { <-s.parsing }
 }
+
+// HurryAbsent makes the pause before an absent token is looked for again short.
+func HurryAbsent(t interface{ Cleanup(func()) }) {
+	old := absentPause
+	absentPause = time.Millisecond
+	t.Cleanup(func() { absentPause = old })
+}

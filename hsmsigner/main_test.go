@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 	}
 	// The race detector lets each process sleep a second at its end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
+	if os.Getenv(childRole) == initRole {
+		os.Exit(initMain())
+	}
 	if config := os.Getenv(childConfig); config != "" {
 		os.Exit(childMain(config))
 	}

@@ -2,10 +2,10 @@ package hsmsigner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"quorate/hsmsigner/token"
@@ -19,8 +19,9 @@ const (
 	maxDeadline = Duration(10 * time.Minute)
 )
 
-// absentPause is the pause before a token that is not there is looked for again.
-const absentPause = 5 * time.Second
+// absentPause is the pause before a token that is away is looked for again;
+// tests are in more of a hurry.
+var absentPause = 5 * time.Second
 
 // OpenToken opens the configured token in this process, for commands that change
 // what is in it.
@@ -61,23 +62,34 @@ func (t *TokenConfig) process(config token.Config, log *slog.Logger) tokenproc.O
 	return tokenproc.Options{Token: config, Network: t.Network, Deadline: time.Duration(t.Deadline), Logger: log}
 }
 
-// awaitToken is StartToken for a service: a token that is not there yet is waited
-// for. Any other failure ends it, because a PIN may have been tried.
+// awaitToken is StartToken for a service: a token that is away is waited for, as
+// long as no PIN was tried. With one that was, the failure ends it: nobody knows
+// what came of that try, and tokens lock after a few.
 func awaitToken(ctx context.Context, c TokenConfig, prompt io.Writer, log *slog.Logger) (*tokenproc.Proxy, error) {
 	config, err := c.open(prompt, log)
 	if err != nil {
 		return nil, err
 	}
-	for told := false; ; told = true {
+	var tried atomic.Bool
+	pin := config.PIN
+	config.PIN = func() ([]byte, error) {
+		tried.Store(true)
+		return pin()
+	}
+	for told := ""; ; {
 		p, err := tokenproc.Start(ctx, c.process(config, log))
 		switch {
-		case err == nil && told:
+		case err == nil && told != "":
 			log.Info("the token is there now")
 			return p, nil
-		case !errors.Is(err, token.ErrTokenNotFound):
+		case err == nil || tried.Load() || !token.IsUnavailable(err):
 			return p, err
-		case !told:
-			log.Warn("the token is not there; it is waited for (hint: check module, label and serial, and that it is plugged in)", "error", err)
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err.Error() != told:
+			told = err.Error()
+			log.Warn("the token is away; it is waited for", "error", err,
+				"hint", "check module, label and serial, and that the token is plugged in or its server runs")
 		}
 		select {
 		case <-time.After(absentPause):

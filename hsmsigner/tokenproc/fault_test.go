@@ -21,65 +21,21 @@ import (
 	"time"
 
 	"quorate/hsmsigner/token"
-	"quorate/hsmsigner/token/softhsm"
 	"quorate/hsmsigner/tokenproc"
+	"quorate/hsmsigner/tokenproc/faultmodule"
 )
 
 // faulty is a fixture whose module is SoftHSM with faults.
 type faulty struct {
 	*fixture
-	faults string // folder of the faults
+	faultmodule.Module
 }
 
 func newFaulty(t testing.TB) faulty {
 	t.Helper()
-	f := faulty{newFixture(t), t.TempDir()}
-	library := filepath.Join(f.faults, "fault.so")
-	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", library, "testdata/fault.c", "-ldl").CombinedOutput(); err != nil {
-		t.Fatalf("compile the faulty module (make test installs a C compiler): %v\n%s", err, out)
-	}
-	t.Setenv("FAULT_DIR", f.faults)
-	t.Setenv("FAULT_MODULE", must(softhsm.Find())(t))
-	f.options.Token.Module = library
+	f := faulty{newFixture(t), faultmodule.New(t)}
+	f.options.Token.Module = f.Library
 	return f
-}
-
-// set makes a call do wrong from now on.
-func (f faulty) set(t testing.TB, call string, faults ...string) {
-	t.Helper()
-	for _, fault := range faults {
-		check(t, os.WriteFile(filepath.Join(f.faults, call+"."+fault), nil, 0o600))
-	}
-}
-
-func (f faulty) clear(t testing.TB, call, fault string) {
-	t.Helper()
-	check(t, os.Remove(filepath.Join(f.faults, call+"."+fault)))
-}
-
-// calls returns how often the module was called.
-func (f faulty) calls(t testing.TB, call string) int {
-	t.Helper()
-	return len(must(os.ReadFile(filepath.Join(f.faults, call+".calls")))(t))
-}
-
-// hangs returns a channel that gets something each time the call hangs.
-func (f faulty) hangs(t testing.TB, call string) <-chan struct{} {
-	t.Helper()
-	path := filepath.Join(f.faults, call+".hangs")
-	check(t, syscall.Mkfifo(path, 0o600))
-	r := must(os.OpenFile(path, os.O_RDWR, 0))(t)
-	t.Cleanup(func() { r.Close() })
-	hangs := make(chan struct{}, 10)
-	go func() {
-		for {
-			if _, err := r.Read(make([]byte, 1)); err != nil {
-				return
-			}
-			hangs <- struct{}{}
-		}
-	}()
-	return hangs
 }
 
 // TestSignFault: the module dies or hangs in C_Sign, once or always.
@@ -91,15 +47,15 @@ func TestSignFault(t *testing.T) {
 				f.options.Deadline = time.Second
 			}
 			p := f.start(t)
-			f.set(t, "C_Sign", "once", fault)
+			f.Set(t, "C_Sign", "once", fault)
 			mustSign(t, p, token.P256)
 			once := p.Process()
 			if once.Restarts == 0 || (once.Deadlines > 0) != (fault == "hang") {
 				t.Errorf("%+v", once)
 			}
-			f.set(t, "C_Sign", fault)
+			f.Set(t, "C_Sign", fault)
 			wantClass(t, ask(t.Context(), p, "p256", crypto.SHA256, digest(1)), token.Unavailable)
-			f.clear(t, "C_Sign", fault)
+			f.Clear(t, "C_Sign", fault)
 			mustSign(t, p, token.P256)
 			// Two retries, so three children of each request's own.
 			if s := p.Process(); s.Restarts < once.Restarts+3 || !s.Up {
@@ -116,9 +72,9 @@ func TestSignFault(t *testing.T) {
 func TestLiar(t *testing.T) {
 	f := newFaulty(t)
 	p := f.start(t)
-	f.set(t, "C_Sign", "liar")
+	f.Set(t, "C_Sign", "liar")
 	wantIs(t, ask(t.Context(), p, "p256", crypto.SHA256, digest(1)), token.ErrBadSignature, token.Permanent)
-	f.clear(t, "C_Sign", "liar")
+	f.Clear(t, "C_Sign", "liar")
 	mustSign(t, p, token.P256)
 	if s := p.Process(); s.Restarts != 0 {
 		t.Errorf("%+v", s)
@@ -132,9 +88,9 @@ func TestStartFault(t *testing.T) {
 		for _, fault := range []string{"abort", "hang"} {
 			t.Run(call+" "+fault, func(t *testing.T) {
 				f := newFaulty(t)
-				hangs := f.hangs(t, call)
+				hangs := f.Hangs(t, call)
 				p := f.start(t)
-				f.set(t, call, fault)
+				f.Set(t, call, fault)
 				f.options.StartDeadline = time.Second
 				_, err := tokenproc.Start(t.Context(), f.options)
 				wantClass(t, err, token.Unavailable)
@@ -157,7 +113,7 @@ func TestRestartHangs(t *testing.T) {
 	f := newFaulty(t)
 	f.options.StartDeadline = 3 * time.Second
 	p := f.start(t)
-	f.set(t, "C_Initialize", "once", "hang")
+	f.Set(t, "C_Initialize", "once", "hang")
 	kill(t, p, syscall.SIGKILL)
 	mustSign(t, p, token.P256)
 	if n := strings.Count(f.log.String(), "token process does not start"); n != 1 {
@@ -174,7 +130,7 @@ func TestWrongPIN(t *testing.T) {
 	set("wrong")
 	_, err := tokenproc.Start(t.Context(), f.options)
 	wantIs(t, err, token.ErrPINIncorrect, token.Permanent)
-	if n := f.calls(t, "C_Login"); n != 1 {
+	if n := f.Calls(t, "C_Login"); n != 1 {
 		t.Errorf("%d logins", n)
 	}
 	set(userPIN)
@@ -185,7 +141,7 @@ func TestWrongPIN(t *testing.T) {
 	for range 5 {
 		wantIs(t, ask(t.Context(), p, "p256", crypto.SHA256, digest(1)), token.ErrPINIncorrect, token.Permanent)
 	}
-	if n := f.calls(t, "C_Login"); n != 3 {
+	if n := f.Calls(t, "C_Login"); n != 3 {
 		t.Errorf("%d logins, want 3: wrong, right, wrong", n)
 	}
 	s := p.Process()
@@ -202,9 +158,9 @@ func TestCloseHangs(t *testing.T) {
 		f := newFaulty(t)
 		f.options.Deadline = time.Second
 		f.options.MaxRetries = -1
-		hangs := f.hangs(t, call)
+		hangs := f.Hangs(t, call)
 		p := f.start(t)
-		f.set(t, call, "hang")
+		f.Set(t, call, "hang")
 		asked := make(chan error, 1)
 		if call == "C_Sign" {
 			go func() { asked <- ask(t.Context(), p, "p256", crypto.SHA256, digest(1)) }()
@@ -229,7 +185,7 @@ func TestHardened(t *testing.T) {
 	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer l.Close()
 	// Left open for whoever comes, as careless programs do.
-	secret := filepath.Join(f.faults, "secret")
+	secret := filepath.Join(f.Dir, "secret")
 	fd := must(syscall.Open(secret, syscall.O_RDWR|syscall.O_CREAT, 0o600))(t)
 	defer syscall.Close(fd)
 	t.Setenv("FAULT_PORT", strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
@@ -246,7 +202,7 @@ func TestHardened(t *testing.T) {
 			reaches = 0
 		}
 		want := fmt.Sprintf("dumpable=0 no_new_privs=1 core=0 inherited=0 network=%d pin_in_environment=0\n", reaches)
-		if got := must(os.ReadFile(filepath.Join(f.faults, "report")))(t); string(got) != want {
+		if got := must(os.ReadFile(filepath.Join(f.Dir, "report")))(t); string(got) != want {
 			t.Errorf("network %v: %swant %s", network, got, want)
 		}
 		noPIN(t, string(must(os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", s.PID)))(t)))

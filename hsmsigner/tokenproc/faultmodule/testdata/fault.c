@@ -6,6 +6,9 @@
  *   NAME.exit    the process exits
  *   NAME.hang    the call never returns
  *   NAME.liar    C_Sign: the signature has a wrong bit
+ *   NAME.full    C_OpenSession: the token has no more sessions
+ *   NAME.locked  C_GetTokenInfo: the user PIN is locked
+ *   NAME.final   C_GetTokenInfo: one more wrong PIN locks it
  *   NAME.once    the fault happens once: both files are removed before it
  *
  * and adds a byte to NAME.calls. Before it hangs, it writes a byte to the FIFO
@@ -28,7 +31,7 @@ typedef unsigned char byte;
 
 /* CK_FUNCTION_LIST is a version and then 68 pointers, in an order that PKCS#11
  * fixed for ever (v3.1 section 5.2). */
-enum { INITIALIZE = 0, FINALIZE = 1, GET_FUNCTION_LIST = 3, LOGIN = 18, SIGN = 43, COUNT = 68 };
+enum { INITIALIZE = 0, FINALIZE = 1, GET_FUNCTION_LIST = 3, TOKEN_INFO = 6, OPEN_SESSION = 12, LOGIN = 18, SIGN = 43, COUNT = 68 };
 
 struct list {
 	byte version[2];
@@ -136,6 +139,23 @@ static ulong f_sign(ulong session, byte *data, ulong length, byte *signature, ul
 	return result;
 }
 
+/* The flags come behind four texts of CK_TOKEN_INFO (v3.1 section 3.2). */
+static ulong f_token_info(ulong slot, byte *info) {
+	ulong flags, result = ((ulong(*)(ulong, byte *))real->call[TOKEN_INFO])(slot, info);
+	if (result != 0) return result;
+	memcpy(&flags, info + 96, sizeof flags);
+	if (has("C_GetTokenInfo", "locked")) flags |= 0x40000; /* CKF_USER_PIN_LOCKED */
+	if (has("C_GetTokenInfo", "final")) flags |= 0x20000;  /* CKF_USER_PIN_FINAL_TRY */
+	memcpy(info + 96, &flags, sizeof flags);
+	return 0;
+}
+
+static ulong f_open_session(ulong slot, ulong flags, void *application, void *notify, ulong *session) {
+	faults("C_OpenSession");
+	if (has("C_OpenSession", "full")) return 0xB1; /* CKR_SESSION_COUNT */
+	return ((ulong(*)(ulong, ulong, void *, void *, ulong *))real->call[OPEN_SESSION])(slot, flags, application, notify, session);
+}
+
 static ulong f_list(struct list **out) {
 	*out = &faulty;
 	return 0;
@@ -150,6 +170,8 @@ ulong C_GetFunctionList(struct list **out) {
 	faulty.call[INITIALIZE] = f_initialize;
 	faulty.call[FINALIZE] = f_finalize;
 	faulty.call[GET_FUNCTION_LIST] = f_list;
+	faulty.call[TOKEN_INFO] = f_token_info;
+	faulty.call[OPEN_SESSION] = f_open_session;
 	faulty.call[LOGIN] = f_login;
 	faulty.call[SIGN] = f_sign;
 	return f_list(out);
