@@ -16,8 +16,7 @@ import (
 )
 
 // Config is the file signer.toml. It is read strictly: an unknown key is an
-// error. Relative paths are relative to the folder of the file. The signer
-// listens on nothing, so there is no address to configure.
+// error. Relative paths are relative to the folder of the file.
 type Config struct {
 	// Name of this signer among the users of the bus.
 	Name string `toml:"name"`
@@ -46,6 +45,10 @@ type Config struct {
 
 	// Keys are the keys that this signer answers for.
 	Keys []KeyConfig `toml:"key"`
+
+	// Health says how the signer is, on this machine only. Without it the signer
+	// listens on nothing.
+	Health HealthConfig `toml:"health"`
 }
 
 // TokenConfig chooses a token and says where its PIN comes from. With neither
@@ -216,7 +219,7 @@ func (c *Config) check() error {
 		}
 		seen[k.Label] = true
 	}
-	return c.Token.Check()
+	return errors.Join(c.Token.Check(), c.Health.Check())
 }
 
 // Check reports what is missing or contradicts itself.
@@ -245,6 +248,7 @@ func (c *Config) resolve(dir string) error {
 	if err != nil {
 		return err
 	}
+	c.Health.resolve(dir)
 	paths := []*string{&c.SeedFile, &c.CAFile, &c.Policy, &c.Ledger, &c.Token.PINFile}
 	for i := range c.Keys {
 		paths = append(paths, &c.Keys[i].Certificate, &c.Keys[i].X509)

@@ -42,29 +42,36 @@ func TestLoadConfig(t *testing.T) {
 func TestBadConfig(t *testing.T) {
 	replace := func(old, new string) string { return strings.Replace(goodConfig, old, new, 1) }
 	for name, c := range map[string]struct{ text, want string }{
-		"not TOML":               {"name = = 1\n", "line 1, column 8"},
-		"unknown key":            {replace("pin_file", "pin_fiel"), `line 9: unknown key ["token" "pin_fiel"]`},
-		"pin in the file":        {replace(`pin_file = "pin"`, `pin = "`+userPIN+`"`), `unknown key ["token" "pin"]`},
-		"key in another case":    {replace("policy", "Policy"), `unknown key "Policy"`},
-		"no name":                {replace(`name = "hsm"`, ""), `name "" is not a name`},
-		"no bus":                 {replace(`nats = "nats://127.0.0.1:4222"`, ""), "nats is missing"},
-		"no seed file":           {replace(`seed_file = "signer.seed"`, ""), "seed_file is missing"},
-		"no policy":              {replace(`policy = "policy.toml"`, ""), "policy is missing"},
-		"no ledger":              {replace(`ledger = "/var/ledger.db"`, ""), "ledger is missing"},
-		"no module":              {replace(`module = "libsofthsm2.so"`, ""), "module is missing"},
-		"no token":               {replace(`label = "quorate"`, ""), "label or serial is missing"},
-		"two PINs":               {replace(`pin_file = "pin"`, "pin_file = \"pin\"\npin_credential = \"pin\""), "exclude each other"},
-		"credential with a path": {replace(`pin_file = "pin"`, `pin_credential = "../pin"`), "is a name, not a path"},
-		"workers":                {replace(`pin_file = "pin"`, `workers = -1`), "workers is -1"},
-		"wrong type":             {replace(`pin_file = "pin"`, `workers = "two"`), "line 9"},
-		"no key":                 {goodConfig[:strings.Index(goodConfig, "[[key]]")], "there is no [[key]]"},
-		"label":                  {replace("core-2026", "core 2026"), `key label "core 2026" is not a name`},
-		"deadline too short":     {replace("[[key]]", "deadline = \"10ms\"\n[[key]]"), "token: deadline is 10ms, want 1s to 10m0s"},
-		"deadline too long":      {replace("[[key]]", "deadline = \"1h\"\n[[key]]"), "token: deadline is 1h0m0s"},
-		"deadline that is none":  {replace("[[key]]", "deadline = \"soon\"\n[[key]]"), "soon"},
-		"negative deadline":      {replace("[[key]]", "deadline = \"-1s\"\n[[key]]"), "negative"},
-		"key twice":              {goodConfig + "[[key]]\nlabel = \"core-2026\"\ncertificate = \"x\"\n", "stands twice"},
-		"huge":                   {goodConfig + strings.Repeat("#", 1<<20), "at most"},
+		"not TOML":                  {"name = = 1\n", "line 1, column 8"},
+		"unknown key":               {replace("pin_file", "pin_fiel"), `line 9: unknown key ["token" "pin_fiel"]`},
+		"pin in the file":           {replace(`pin_file = "pin"`, `pin = "`+userPIN+`"`), `unknown key ["token" "pin"]`},
+		"key in another case":       {replace("policy", "Policy"), `unknown key "Policy"`},
+		"no name":                   {replace(`name = "hsm"`, ""), `name "" is not a name`},
+		"no bus":                    {replace(`nats = "nats://127.0.0.1:4222"`, ""), "nats is missing"},
+		"no seed file":              {replace(`seed_file = "signer.seed"`, ""), "seed_file is missing"},
+		"no policy":                 {replace(`policy = "policy.toml"`, ""), "policy is missing"},
+		"no ledger":                 {replace(`ledger = "/var/ledger.db"`, ""), "ledger is missing"},
+		"no module":                 {replace(`module = "libsofthsm2.so"`, ""), "module is missing"},
+		"no token":                  {replace(`label = "quorate"`, ""), "label or serial is missing"},
+		"two PINs":                  {replace(`pin_file = "pin"`, "pin_file = \"pin\"\npin_credential = \"pin\""), "exclude each other"},
+		"credential with a path":    {replace(`pin_file = "pin"`, `pin_credential = "../pin"`), "is a name, not a path"},
+		"workers":                   {replace(`pin_file = "pin"`, `workers = -1`), "workers is -1"},
+		"wrong type":                {replace(`pin_file = "pin"`, `workers = "two"`), "line 9"},
+		"no key":                    {goodConfig[:strings.Index(goodConfig, "[[key]]")], "there is no [[key]]"},
+		"label":                     {replace("core-2026", "core 2026"), `key label "core 2026" is not a name`},
+		"deadline too short":        {replace("[[key]]", "deadline = \"10ms\"\n[[key]]"), "token: deadline is 10ms, want 1s to 10m0s"},
+		"deadline too long":         {replace("[[key]]", "deadline = \"1h\"\n[[key]]"), "token: deadline is 1h0m0s"},
+		"deadline that is none":     {replace("[[key]]", "deadline = \"soon\"\n[[key]]"), "soon"},
+		"negative deadline":         {replace("[[key]]", "deadline = \"-1s\"\n[[key]]"), "negative"},
+		"key twice":                 {goodConfig + "[[key]]\nlabel = \"core-2026\"\ncertificate = \"x\"\n", "stands twice"},
+		"health for everybody":      {goodConfig + "[health]\nlisten = \"0.0.0.0:9464\"\n", "is not loopback"},
+		"health on another address": {goodConfig + "[health]\nlisten = \"192.0.2.1:9464\"\n", "is not loopback"},
+		"health without a port":     {goodConfig + "[health]\nlisten = \"127.0.0.1\"\n", "neither unix:PATH nor ADDRESS:PORT"},
+		"health under a name":       {goodConfig + "[health]\nlisten = \"localhost:9464\"\n", "neither unix:PATH nor"},
+		"health at no path":         {goodConfig + "[health]\nlisten = \"unix:\"\n", "no path behind unix:"},
+		"canary that nobody sees":   {goodConfig + "[health]\ncanary = \"5m\"\n", "listen is missing"},
+		"canary too often":          {goodConfig + "[health]\nlisten = \"[::1]:9464\"\ncanary = \"1ms\"\n", "canary is 1ms, want 1s to 24h0m0s"},
+		"huge":                      {goodConfig + strings.Repeat("#", 1<<20), "at most"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := hsmsigner.LoadConfig(writeFile(t, filepath.Join(t.TempDir(), "signer.toml"), []byte(c.text), 0o600))
@@ -86,7 +93,8 @@ func TestInit(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "state")
 	odd := "/a\\b/\"quoted\"\t/ü"
 	nkey := must(hsmsigner.Init(t.Context(), dir, hsmsigner.Config{Policy: odd, Token: hsmsigner.TokenConfig{Module: odd, Serial: "0123", PINCredential: "pin",
-		Network: true, Deadline: hsmsigner.Duration(90 * time.Second)}}))(t)
+		Network: true, Deadline: hsmsigner.Duration(90 * time.Second)},
+		Health: hsmsigner.HealthConfig{Listen: "unix:health.sock", Canary: hsmsigner.Duration(time.Minute)}}))(t)
 	path := filepath.Join(dir, hsmsigner.ConfigFile)
 	c := must(hsmsigner.LoadConfig(path))(t)
 	if c.Policy != odd || c.Token.Module != odd || c.Token.Serial != "0123" || c.Token.Label != "" || c.Token.PINCredential != "pin" || c.Token.PINFile != "" ||
@@ -95,6 +103,9 @@ func TestInit(t *testing.T) {
 	}
 	if public := must(bus.PublicFromSeedFile(c.SeedFile))(t); public != nkey {
 		t.Errorf("nkey %s, want %s", nkey, public)
+	}
+	if listen := filepath.Join(dir, "health.sock"); c.Health.Listen != "unix:"+listen || c.Health.Canary != hsmsigner.Duration(time.Minute) {
+		t.Errorf("got %+v", c.Health)
 	}
 	if _, err := hsmsigner.Init(t.Context(), dir, hsmsigner.Config{}); err == nil || !strings.Contains(err.Error(), "exists already") {
 		t.Errorf("got %v", err)

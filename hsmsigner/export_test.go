@@ -35,3 +35,9 @@ func HurryAbsent(t interface{ Cleanup(func()) }) {
 	absentPause = time.Millisecond
 	t.Cleanup(func() { absentPause = old })
 }
+
+// HealthAddress is where the service's health listens.
+func HealthAddress(v *Service) string { return v.health.address() }
+
+// TokenPID is the process of the service's token.
+func TokenPID(v *Service) int { return v.token.Process().PID }

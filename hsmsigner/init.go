@@ -95,7 +95,7 @@ var configTemplate = template.Must(template.New(ConfigFile).Funcs(template.FuncM
 	`# Configuration of quorate-signer. Relative paths are relative to this folder.
 
 # The bus. The nkey of seed_file must be among its users, as {{q .Name}} with role
-# "signer" and the labels of the keys below. The signer itself listens on nothing.
+# "signer" and the labels of the keys below.
 name      = {{q .Name}}
 nats      = {{q .NATS}}
 seed_file = {{q .SeedFile}}
@@ -121,6 +121,14 @@ workers = {{.Token.Workers}}   # signatures at the same time; 0 means two
 # process is killed and replaced.
 {{if .Token.Network}}network  = true{{else}}#network  = true{{end}}
 {{if .Token.Deadline}}deadline = {{q .Token.Deadline.String}}{{else}}#deadline = "30s"{{end}}
+
+# How the signer is: /healthz, /readyz and /metrics, with a test signature of each
+# key now and then. Loopback or unix:PATH only; without it the signer listens on nothing.
+{{if .Health.Listen}}[health]
+listen = {{q .Health.Listen}}
+{{if .Health.Canary}}canary = {{q .Health.Canary.String}}{{else}}#canary = "5m"{{end}}{{else}}#[health]
+#listen = "127.0.0.1:9464"
+#canary = "5m"{{end}}
 {{range .Keys}}
 [[key]]
 label       = {{q .Label}}

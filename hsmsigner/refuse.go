@@ -32,6 +32,7 @@ func (s *Signer) refuse(ctx context.Context, t *trace, r *quorum.Request, d *den
 	}
 	if err := s.ledger.Refuse(ctx, refusalRow(r, reply.Channel, d, s.now().UTC())); err != nil {
 		// A no needs no ledger to be safe, and the asker should hear it.
+		s.metrics.ledgerFailed()
 		s.log.Error("refusal not recorded", "request", r.ID, "code", d.Code, "error", err)
 	}
 	if reply.Channel == "" {

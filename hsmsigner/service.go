@@ -24,6 +24,7 @@ type Service struct {
 	ledger *ledger.Ledger
 	conn   *bus.Conn
 	signer *Signer
+	health *health // nil: off
 }
 
 // Open opens all parts, the cheap ones first, so that a mistake in a file costs
@@ -57,11 +58,24 @@ func (v *Service) open(ctx context.Context, prompt io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	if v.config.Health.Listen != "" {
+		if v.health, err = startHealth(v.config.Health, v.conn, v.ledger, v.log); err != nil {
+			return err
+		}
+	}
 	if v.token, err = awaitToken(ctx, v.config.Token, prompt, v.log); err != nil {
 		return err
 	}
-	v.signer, err = New(Options{Token: v.token, Ledger: v.ledger, Policy: p, Keys: keys, Name: v.config.Name, Logger: v.log})
+	v.signer, err = New(Options{Token: v.token, Ledger: v.ledger, Policy: p, Keys: keys, Name: v.config.Name, Logger: v.log, Metrics: v.metrics()})
 	return err
+}
+
+// metrics are the counters that health shows; nil if nobody looks.
+func (v *Service) metrics() *Metrics {
+	if v.health == nil {
+		return nil
+	}
+	return v.health.metrics
 }
 
 // LoadPolicy reads the signer's own copy of the policy.
@@ -93,9 +107,33 @@ func (v *Service) Run(ctx context.Context) error {
 	v.log.Info("signer started", "name", v.config.Name, "keys", len(v.config.Keys), "policy", p.Version,
 		"policy_digest", p.Digest, "policy_expires", p.Expires)
 	v.warnUnnamed(p)
+	defer v.startCanaries(ctx)()
 	err := NewServer(v.signer, v.conn, v.token.Stats().Workers).Run(ctx)
 	v.log.Info("signer stopped")
 	return err
+}
+
+// startCanaries begins what health is told by. What it returns ends it.
+func (v *Service) startCanaries(ctx context.Context) (stop func()) {
+	if v.health == nil {
+		return func() {}
+	}
+	every := v.config.Health.Canary
+	if every == 0 {
+		every = defaultCanary
+	}
+	c := &canaries{signer: v.signer, every: time.Duration(every), log: v.log, results: map[string]canaryResult{}}
+	v.health.working.Store(&working{v.signer, v.token, c})
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // Reload reads the policy file again. If it cannot be used, the policy in force
@@ -140,6 +178,9 @@ func names(p *policy.Policy, key string) bool {
 // Close closes what is open, in the order that loses nothing.
 func (v *Service) Close() error {
 	var errs []error
+	if v.health != nil { // it asks all the others
+		errs = append(errs, v.health.close())
+	}
 	if v.conn != nil {
 		v.conn.Close()
 	}

@@ -35,6 +35,9 @@ type Options struct {
 	Name   string           // of this process, for alarms
 	Now    func() time.Time // nil means time.Now
 	Logger *slog.Logger     // nil means slog.Default
+
+	// Metrics counts what the signer does; nil means that nobody looks.
+	Metrics *Metrics
 }
 
 // Signer judges requests and signs. Its methods may be called concurrently.
@@ -49,6 +52,8 @@ type Signer struct {
 	policy  atomic.Pointer[policy.Policy] // replaced as a whole by SetPolicy
 	flights flights
 	parsing chan struct{} // held while a large request is parsed
+
+	metrics *Metrics
 
 	testOnlyStage func(stage string) // called after each step; tests die here
 }
@@ -73,6 +78,10 @@ func New(o Options) (*Signer, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	if s.metrics = o.Metrics; s.metrics == nil {
+		s.metrics = NewMetrics()
+	}
+	s.token = meteredToken{o.Token, s.metrics}
 	for _, k := range o.Keys {
 		if _, twice := s.keys[k.Label]; twice {
 			return nil, fmt.Errorf("make signer: key %q is configured twice", k.Label)

@@ -9,10 +9,11 @@ import (
 	"quorate/quorum/statement"
 )
 
-// trace follows one request for its one line in the log: what was asked, what
-// came of it, and how long each step took.
+// trace follows one request for its one line in the log, and its place in the
+// counters: what was asked, what came of it, and how long each step took.
 type trace struct {
 	now         func() time.Time
+	metrics     *Metrics
 	start, last time.Time
 	request     []slog.Attr
 	steps       []slog.Attr
@@ -20,7 +21,7 @@ type trace struct {
 
 func (s *Signer) begin() *trace {
 	at := s.now()
-	return &trace{now: s.now, start: at, last: at}
+	return &trace{now: s.now, metrics: s.metrics, start: at, last: at}
 }
 
 // ask notes what was asked. The values come from whoever sent the request.
@@ -52,11 +53,15 @@ func (t *trace) signed(log *slog.Logger, rec *ledger.Record) {
 	for _, sig := range rec.Signatures {
 		keys = append(keys, sig.Key)
 	}
+	t.metrics.signed(rec, t.now().Sub(t.start))
 	log.Info("signed", t.attrs(slog.Any("keys", keys), slog.Any("evidence", rec.Evidence),
 		slog.Uint64("policy", rec.PolicyVersion))...)
 }
 
-func (t *trace) repeated(log *slog.Logger) { log.Info("answered from ledger", t.attrs()...) }
+func (t *trace) repeated(log *slog.Logger) {
+	t.metrics.repeated.Inc()
+	log.Info("answered from ledger", t.attrs()...)
+}
 
 func (t *trace) refused(log *slog.Logger, d *denial) {
 	more := []slog.Attr{slog.String("code", string(d.Code)), slog.String("message", d.Message),
@@ -64,5 +69,6 @@ func (t *trace) refused(log *slog.Logger, d *denial) {
 	if d.cause != nil {
 		more = append(more, slog.Any("error", d.cause))
 	}
+	t.metrics.refused(d.Code)
 	log.Warn("refused", t.attrs(more...)...)
 }

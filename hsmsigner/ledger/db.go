@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -48,6 +49,19 @@ func open(ctx context.Context, path string, create bool) (*sqlite.DB, error) {
 		return nil, err
 	}
 	return sqlite.Open(ctx, path, sqlite.Options{ApplicationID: applicationID, Migrations: migrations, Create: create})
+}
+
+// Check reports whether the ledger can be read, and the lock for writing had. It
+// writes nothing, so it does not see that the disk is full.
+func (l *Ledger) Check(ctx context.Context) error {
+	var n int
+	err := l.db.Write(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, "SELECT count(1) FROM (SELECT 1 FROM commitment LIMIT 1)").Scan(&n)
+	})
+	if err != nil {
+		return fmt.Errorf("check ledger: %w", err)
+	}
+	return nil
 }
 
 // Close waits for calls under way and closes the file.
