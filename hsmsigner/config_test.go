@@ -68,7 +68,7 @@ func TestBadConfig(t *testing.T) {
 		"health on another address": {goodConfig + "[health]\nlisten = \"192.0.2.1:9464\"\n", "is not loopback"},
 		"health without a port":     {goodConfig + "[health]\nlisten = \"127.0.0.1\"\n", "neither unix:PATH nor ADDRESS:PORT"},
 		"health under a name":       {goodConfig + "[health]\nlisten = \"localhost:9464\"\n", "neither unix:PATH nor"},
-		"health at no path":         {goodConfig + "[health]\nlisten = \"unix:\"\n", "no path behind unix:"},
+		"health at no path":         {goodConfig + "[health]\nlisten = \"unix:\"\n", "no path behind its unix: prefix"},
 		"canary that nobody sees":   {goodConfig + "[health]\ncanary = \"5m\"\n", "listen is missing"},
 		"canary too often":          {goodConfig + "[health]\nlisten = \"[::1]:9464\"\ncanary = \"1ms\"\n", "canary is 1ms, want 1s to 24h0m0s"},
 		"huge":                      {goodConfig + strings.Repeat("#", 1<<20), "at most"},

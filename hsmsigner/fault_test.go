@@ -4,6 +4,7 @@ package hsmsigner_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -213,6 +214,25 @@ func TestAbsentAtStart(t *testing.T) {
 		t.Errorf("refused: %v", reply.Refusal)
 	}
 	log.has(t, "the token is there now")
+}
+
+// TestLoginUnknown: the module dies with the first PIN in its hands. Nobody knows
+// what the token made of it, so the service ends instead of trying again.
+func TestLoginUnknown(t *testing.T) {
+	hsmsigner.HurryAbsent(t)
+	s, m := newSite(t), faultmodule.New(t)
+	ownToken(t)
+	s.config.Token.Module = m.Library
+	m.Set(t, "C_Login", "exit")
+	ctx, cancel := context.WithTimeout(t.Context(), testLimit) // only ends one that tries again
+	defer cancel()
+	_, err := hsmsigner.Open(ctx, s.config, nil, quiet())
+	if !token.IsUnavailable(err) {
+		t.Errorf("got %v", err)
+	}
+	if n := m.Calls(t, "C_Login"); n != 1 {
+		t.Errorf("the PIN was tried %d times", n)
+	}
 }
 
 // freshRequest is one of this hour, for a signer with the clock of the machine.

@@ -39,7 +39,7 @@ func (h *HealthConfig) Check() error {
 	case h.Listen == "" && h.Canary != 0:
 		return errors.New("health: canary is set and listen is missing: nobody would see it")
 	case isPath && path == "":
-		return errors.New("health: listen has no path behind unix:")
+		return errors.New("health: listen has no path behind its unix: prefix")
 	case h.Listen == "" || isPath:
 		return nil
 	}

@@ -167,6 +167,23 @@ func TestHealth(t *testing.T) {
 	check(t, os.Rename(tokens+".away", tokens))
 	s.awaitReady()
 	s.log.has(t, "canary succeeded again")
+	s.wantDocumented()
+}
+
+// wantDocumented wants every metric that there is in the operator's list.
+func (s *healthy) wantDocumented() {
+	s.t.Helper()
+	docs := string(must(os.ReadFile("../docs/operating.md"))(s.t))
+	_, body := s.get("/metrics")
+	found := regexp.MustCompile(`(?m)^# TYPE quorate_signer_(\S+)`).FindAllStringSubmatch(body, -1)
+	for _, m := range found {
+		if !strings.Contains(docs, "`"+m[1]+"`") && !strings.Contains(docs, "`"+m[1]+"{") {
+			s.t.Errorf("docs/operating.md says nothing of %s", m[1])
+		}
+	}
+	if len(found) < 15 {
+		s.t.Errorf("%d metrics", len(found))
+	}
 }
 
 // TestHealthShowsLedger: the newest write failed, and then one succeeded.

@@ -1,6 +1,7 @@
 // Command quorate-signer runs beside the key. It takes sign requests from the
 // bus, checks the evidence in them against its own policy, has a PKCS#11 token
-// sign, and publishes signatures or refusals. It listens on nothing.
+// sign, and publishes signatures or refusals. It listens on nothing, but for its
+// health on its own machine if that is turned on.
 //
 // Exit codes: 0 done; 1 failure of ours, of the network, or of a token that is
 // away (starting again may help); 2 usage or configuration, a refused PIN
