@@ -18,6 +18,8 @@ import (
 
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/ledger"
+	"quorate/hsmsigner/token"
+	"quorate/hsmsigner/token/softhsm"
 	"quorate/internal/bus"
 	"quorate/quorum"
 )
@@ -146,4 +148,32 @@ func (s *site) recorded() (answers [][]byte) {
 		answers = append(answers, msg.Data())
 	}
 	return answers
+}
+
+// What a process of this test binary is for, besides a test and a signer.
+const (
+	childRole = "HSMSIGNER_TEST_ROLE"
+	initRole  = "init-token"
+)
+
+// initMain makes a token without keys.
+func initMain() int {
+	module, err := softhsm.Find()
+	if err == nil {
+		err = token.InitToken(module, tokenLabel, []byte(soPIN), []byte(userPIN))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func runSelf(t testing.TB, role string, env ...string) {
+	t.Helper()
+	cmd := exec.Command(must(os.Executable())(t))
+	cmd.Env = append(append(os.Environ(), childRole+"="+role), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", role, err, out)
+	}
 }

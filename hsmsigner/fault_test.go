@@ -6,10 +6,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -310,32 +308,4 @@ func noRoom(t testing.TB) (room func()) {
 	check(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &limit))
 	check(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 512, Max: limit.Max}))
 	return func() { check(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &limit)) }
-}
-
-// What a process of this test binary is for, besides a test and a signer.
-const (
-	childRole = "HSMSIGNER_TEST_ROLE"
-	initRole  = "init-token"
-)
-
-// initMain makes a token without keys.
-func initMain() int {
-	module, err := softhsm.Find()
-	if err == nil {
-		err = token.InitToken(module, tokenLabel, []byte(soPIN), []byte(userPIN))
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-func runSelf(t testing.TB, role string, env ...string) {
-	t.Helper()
-	cmd := exec.Command(must(os.Executable())(t))
-	cmd.Env = append(append(os.Environ(), childRole+"="+role), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", role, err, out)
-	}
 }

@@ -146,7 +146,7 @@ func (h *health) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		if h.listener.Addr().Network() == "tcp" && r.Host != "localhost" && !isLoopback(r.Host) {
+		if h.listener.Addr().Network() == "tcp" && !isLoopback(r.Host) {
 			http.Error(w, "this server listens on loopback and answers to localhost only", http.StatusMisdirectedRequest)
 			return
 		}

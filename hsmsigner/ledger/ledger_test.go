@@ -191,6 +191,17 @@ func TestRecordsPages(t *testing.T) {
 	}
 }
 
+func TestCheck(t *testing.T) {
+	l := open(t, newPath(t))
+	check(t, l.Check(t.Context()))
+	check(t, l.Commit(t.Context(), commitment("a", 1)))
+	check(t, l.Check(t.Context()))
+	check(t, l.Close())
+	if err := l.Check(t.Context()); err == nil {
+		t.Error("a closed ledger is fine")
+	}
+}
+
 func TestMissing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	if _, err := ledger.Open(t.Context(), path); !errors.Is(err, ledger.ErrMissing) || !strings.Contains(err.Error(), "init") {
