@@ -141,7 +141,7 @@ func TestHealth(t *testing.T) {
 	for name, want := range map[string]float64{
 		`signatures_total{format="openpgp",key="p256"}`: 1, `request_seconds_count{key="p256"}`: 1, `refusals_total{code="format-not-allowed"}`: 1,
 		`policy_version`: 7, `policy_expires_timestamp_seconds`: float64(s.policy.Expires.Unix()), `token_up`: 1, `token_workers`: 2,
-		`token_logins_total`: 1, `token_restarts_total`: 0, `token_queue`: 0, `ledger_errors_total`: 0,
+		`token_logins_total`: 1, `token_restarts_total`: 0, `token_queue`: 0, `requests_in_work`: 0, `ledger_errors_total`: 0,
 	} {
 		if got := s.metric(name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
@@ -194,13 +194,18 @@ func TestHealthShowsLedger(t *testing.T) {
 	s.awaitReady()
 	signer, data := hsmsigner.SignerOf(s.service), freshRequest(&apart{world: s.world})
 	var room func()
+	var inWork float64
 	hsmsigner.SetStage(signer, func(at string) {
 		if at == "signed" && room == nil {
+			inWork = s.metric("requests_in_work")
 			room = noRoom(t)
 		}
 	})
 	must(signer.Answer(t.Context(), data))(t)
 	room()
+	if inWork != 1 || s.metric("requests_in_work") != 0 {
+		t.Errorf("%v requests were in work, and %v are", inWork, s.metric("requests_in_work"))
+	}
 	if _, r := s.ready(); r.Checks["ledger"].OK || s.metric("ledger_errors_total") == 0 {
 		t.Errorf("%+v", r)
 	}

@@ -16,6 +16,7 @@ import (
 // Metrics are the counters of one signer. Label values come from its own
 // configuration, policy and code, never from a request.
 type Metrics struct {
+	inWork       prometheus.Gauge
 	signatures   *prometheus.CounterVec   // by key and format
 	requests     *prometheus.HistogramVec // by key
 	refusals     *prometheus.CounterVec   // by code
@@ -32,6 +33,8 @@ func NewMetrics() *Metrics {
 	// From a millisecond, which is a curve in software, to the deadline of a token.
 	buckets := prometheus.ExponentialBuckets(0.001, 2, 16)
 	return &Metrics{
+		inWork: prometheus.NewGauge(prometheus.GaugeOpts{Name: "quorate_signer_requests_in_work",
+			Help: "Requests that are worked on or wait for the token."}),
 		signatures: counterVec("quorate_signer_signatures_total", "Signatures released, by key and format.", "key", "format"),
 		requests: histogramVec("quorate_signer_request_seconds", "Time from a request to its stored answer, by key; signed ones only.",
 			buckets, "key"),
@@ -55,7 +58,7 @@ func histogramVec(name, help string, buckets []float64, labels ...string) *prome
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.signatures, m.requests, m.refusals, m.repeated, m.tokenSeconds, m.tokenErrors, m.ledgerErrors}
+	return []prometheus.Collector{m.inWork, m.signatures, m.requests, m.refusals, m.repeated, m.tokenSeconds, m.tokenErrors, m.ledgerErrors}
 }
 
 // signed counts a stored answer.

@@ -125,6 +125,8 @@ type Reply struct {
 // error is only ever that of ctx: then there is no answer, and the request must
 // be delivered again.
 func (s *Signer) Answer(ctx context.Context, data []byte) (Reply, error) {
+	s.metrics.inWork.Inc()
+	defer s.metrics.inWork.Dec()
 	t := s.begin()
 	r, ref, err := s.parse(ctx, data)
 	if err != nil {
