@@ -88,7 +88,8 @@ func refusalLabel(code quorum.RefusalCode) string {
 	switch code {
 	case quorum.RefuseBadRequest, quorum.RefuseTooLarge, quorum.RefusePolicyMismatch, quorum.RefusePolicyExpired,
 		quorum.RefuseEvidence, quorum.RefuseQuorum, quorum.RefuseHeld, quorum.RefuseState, quorum.RefuseOtherDigest,
-		quorum.RefuseUnknownKey, quorum.RefuseFormat, quorum.RefuseToken, quorum.RefuseSignatureCheck, quorum.RefuseLedger:
+		quorum.RefuseUnknownKey, quorum.RefuseKeyNotUsable, quorum.RefuseFormat, quorum.RefuseToken, quorum.RefuseSignatureCheck,
+		quorum.RefuseLedger:
 		return string(code)
 	}
 	return "other"
