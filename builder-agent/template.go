@@ -35,6 +35,9 @@ nats = %s
 # The files to vote on, relative to the build's directory.
 # outputs = ["out/*.pkg.tar.zst"]
 
+# Which of them are texts that may be clear-signed, by name without the directory.
+# texts = ["Release"]
+
 # How long a build may take, and how long it has to stop when told to.
 # timeout = "2h"
 # grace = "10s"
