@@ -193,6 +193,9 @@ func (k *Key) verifySummary(r *Result, file File, sig []byte) error {
 // Supports returns nil if the key is what the format is checked with, and else
 // what is missing, as [ErrUnchecked], or why the key can never make the format.
 func (k *Key) Supports(f format.Name) error {
+	if _, err := format.Lookup(f); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnchecked, err)
+	}
 	if format.IsOpenPGP(f) {
 		if k.OpenPGP == nil {
 			return fmt.Errorf("%w: %s needs the OpenPGP certificate", ErrUnchecked, f)
