@@ -164,21 +164,35 @@ func readPacket(p rawPacket) (packet.Packet, error) {
 // addComponents walks the packets behind the primary key: signatures belong
 // to the component before them (RFC 9580 section 10.1).
 func (c *Certificate) addComponents(packets []rawPacket) error {
+	for _, part := range splitComponents(packets) {
+		if err := c.addComponent(part.head, part.sigs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// component is a user id, a subkey or the primary key, whose head has no bytes
+// here, with the signatures behind it.
+type component struct {
+	head rawPacket
+	sigs []rawPacket
+}
+
+func splitComponents(packets []rawPacket) (parts []component) {
 	for len(packets) > 0 {
-		head := rawPacket{tag: tagPublicKey}
+		part := component{head: rawPacket{tag: tagPublicKey}}
 		if packets[0].tag != tagSignature {
-			head, packets = packets[0], packets[1:]
+			part.head, packets = packets[0], packets[1:]
 		}
 		n := 0
 		for n < len(packets) && packets[n].tag == tagSignature {
 			n++
 		}
-		if err := c.addComponent(head, packets[:n]); err != nil {
-			return err
-		}
-		packets = packets[n:]
+		part.sigs, packets = packets[:n], packets[n:]
+		parts = append(parts, part)
 	}
-	return nil
+	return parts
 }
 
 func (c *Certificate) addComponent(head rawPacket, sigs []rawPacket) error {
@@ -207,10 +221,19 @@ func (c *Certificate) addKeySignatures(sigs []rawPacket) error {
 				return fmt.Errorf("key revocation: %w", err)
 			}
 		case typeDirectKey:
-			if sig := c.ownSignature(p); sig != nil && c.key.VerifyDirectKeySignature(sig) == nil {
+			if sig := c.directKey(p); sig != nil {
 				c.addSelf(sig)
 			}
 		}
+	}
+	return nil
+}
+
+// directKey returns p if it is what the key says about itself without naming a
+// user id, and verifies; nil otherwise.
+func (c *Certificate) directKey(p rawPacket) *packet.Signature {
+	if sig := c.ownSignature(p); sig != nil && c.key.VerifyDirectKeySignature(sig) == nil {
+		return sig
 	}
 	return nil
 }
@@ -238,10 +261,18 @@ func (c *Certificate) addRevocation(p rawPacket) error {
 // addUserID keeps a user id whose newest valid certification by the key is
 // newer than its newest revocation.
 func (c *Certificate) addUserID(id string, sigs []rawPacket) {
-	if checkUserID(id) != nil {
-		return // not fit to be shown; another user id may be
+	if newest, _ := c.standing(id, sigs); newest != nil {
+		c.userIDs = append(c.userIDs, id)
+		c.addSelf(newest)
 	}
-	var newest *packet.Signature
+}
+
+// standing returns the certification that a user id stands by, parsed and as it
+// came; nil if it has none, or was revoked since.
+func (c *Certificate) standing(id string, sigs []rawPacket) (newest *packet.Signature, raw rawPacket) {
+	if checkUserID(id) != nil {
+		return nil, raw // not fit to be shown; another user id may be
+	}
 	revoked := time.Time{}
 	for _, p := range sigs {
 		kind := signatureType(p)
@@ -255,13 +286,13 @@ func (c *Certificate) addUserID(id string, sigs []rawPacket) {
 		if kind == typeCertRevocation && sig.CreationTime.After(revoked) {
 			revoked = sig.CreationTime
 		} else if kind != typeCertRevocation && (newest == nil || !sig.CreationTime.Before(newest.CreationTime)) {
-			newest = sig
+			newest, raw = sig, p
 		}
 	}
-	if newest != nil && newest.CreationTime.After(revoked) {
-		c.userIDs = append(c.userIDs, id)
-		c.addSelf(newest)
+	if newest != nil && !newest.CreationTime.After(revoked) {
+		return nil, raw
 	}
+	return newest, raw
 }
 
 // verifyUserID checks the hash tag as well, which go-crypto does not for v4:

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"time"
 )
 
@@ -103,12 +104,7 @@ func makeCertificate(pub crypto.PublicKey, created time.Time, userID string, sig
 	if err != nil {
 		return nil, err
 	}
-	// What is hashed for a certification: RFC 9580 section 5.2.4.
-	state := crypto.SHA512.New()
-	state.Write(keyPrefix(key))
-	state.Write(binary.BigEndian.AppendUint32([]byte{0xb4}, uint32(len(userID))))
-	state.Write([]byte(userID))
-	sig, err := finishSignature(pub, state, typePositiveCert, crypto.SHA512, hashed, sign)
+	sig, err := finishSignature(pub, certificationState(key, userID), typePositiveCert, crypto.SHA512, hashed, sign)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +124,16 @@ func certificationSubpackets(key []byte, created time.Time, o certificateOptions
 	}
 	b = appendSubpacket(b, subPreferredHashes, hashIDs[crypto.SHA512], hashIDs[crypto.SHA384], hashIDs[crypto.SHA256])
 	return appendSubpacket(b, subFeatures, 0x01), nil
+}
+
+// certificationState has what is hashed for a certification of a user id (RFC 9580
+// section 5.2.4).
+func certificationState(key []byte, userID string) hash.Hash {
+	state := crypto.SHA512.New()
+	state.Write(keyPrefix(key))
+	state.Write(binary.BigEndian.AppendUint32([]byte{0xb4}, uint32(len(userID))))
+	state.Write([]byte(userID))
+	return state
 }
 
 // keyPrefix is the form in which a key is hashed (RFC 9580 sections 5.2.4 and

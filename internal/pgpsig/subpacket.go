@@ -18,8 +18,10 @@ const (
 	subIssuerKeyID       = 16
 	subNotation          = 20
 	subPreferredHashes   = 21
+	subPrimaryUserID     = 25
 	subKeyFlags          = 27
 	subSignerUserID      = 28
+	subRevocationReason  = 29
 	subFeatures          = 30
 	subIssuerFingerprint = 33
 )

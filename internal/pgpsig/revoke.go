@@ -1,0 +1,157 @@
+package pgpsig
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Reason is why a key is revoked (RFC 9580 section 5.2.3.31).
+type Reason byte
+
+// The reasons that a key can have.
+const (
+	ReasonNone        Reason = 0
+	ReasonSuperseded  Reason = 1 // earlier signatures stay valid
+	ReasonCompromised Reason = 2
+	ReasonRetired     Reason = 3 // earlier signatures stay valid
+)
+
+// maxReasonText bounds the words beside the reason: gpg shows them in one line.
+const maxReasonText = 255
+
+// MakeRevocation returns a revocation of the key as one binary signature packet,
+// which was verified. It changes nothing by itself: whoever merges it into the
+// certificate ends the key.
+func MakeRevocation(c *Certificate, reason Reason, text string, at time.Time, sign SignFunc) ([]byte, error) {
+	at = at.Truncate(time.Second)
+	rev, err := makeRevocation(c, reason, text, at, sign)
+	if err != nil {
+		return nil, fmt.Errorf("make revocation: %w", err)
+	}
+	if _, err := MergeRevocation(c, rev); err != nil {
+		return nil, fmt.Errorf("make revocation: %w: %w", ErrSignatureCheck, err)
+	}
+	return rev, nil
+}
+
+// CheckRevocation finds what [MakeRevocation] would refuse whatever the key is.
+func CheckRevocation(reason Reason, text string) error {
+	if reason > ReasonRetired {
+		return fmt.Errorf("reason: %d is not known", reason)
+	}
+	if len(text) > maxReasonText {
+		return fmt.Errorf("text: %d bytes, at most %d", len(text), maxReasonText)
+	}
+	return checkText("text", text)
+}
+
+func makeRevocation(c *Certificate, reason Reason, text string, at time.Time, sign SignFunc) ([]byte, error) {
+	if err := errors.Join(CheckRevocation(reason, text), checkTime("time of the signature", at)); err != nil {
+		return nil, err
+	}
+	if at.Before(c.Created()) {
+		return nil, fmt.Errorf("time of the signature: %s is before the key was created (%s)", stamp(at), stamp(c.Created()))
+	}
+	body, err := keyBody(c.public, c.Created())
+	if err != nil {
+		return nil, err
+	}
+	hashed := appendIssuer(nil, at, c.key.Fingerprint)
+	hashed = appendSubpacket(hashed, subRevocationReason, append([]byte{byte(reason)}, text...)...)
+	state := crypto.SHA512.New()
+	state.Write(keyPrefix(body))
+	return finishSignature(c.public, state, typeKeyRevocation, crypto.SHA512, hashed, sign)
+}
+
+// ArmorRevocation returns the ASCII armour of a revocation as gpg --import and
+// others take it: as the part of a public key that it is.
+func ArmorRevocation(rev []byte) []byte { return encodeArmor(armorPublicKey, rev) }
+
+// MergeRevocation returns the certificate with a revocation in it, and all
+// packets of c. The revocation is verified.
+func MergeRevocation(c *Certificate, rev []byte) (*Certificate, error) {
+	got, err := mergeRevocation(c, rev)
+	if err != nil {
+		return nil, fmt.Errorf("merge revocation: %w", err)
+	}
+	return got, nil
+}
+
+func mergeRevocation(c *Certificate, rev []byte) (*Certificate, error) {
+	packets, err := splitPackets(rev)
+	if err != nil {
+		return nil, err
+	}
+	if len(packets) != 1 || packets[0].tag != tagSignature || signatureType(packets[0]) != typeKeyRevocation {
+		return nil, errors.New("it is not one key revocation")
+	}
+	return merge(c, nil, packets)
+}
+
+// Merge returns c with what another copy of the same certificate has besides:
+// user ids, subkeys and signatures, those of others included. Nothing of c is
+// lost, so a revocation that either copy has stays.
+func Merge(c, other *Certificate) (*Certificate, error) {
+	if c.Fingerprint() != other.Fingerprint() {
+		return nil, fmt.Errorf("merge certificates: %s and %s are two", c.Fingerprint(), other.Fingerprint())
+	}
+	packets, err := splitPackets(other.raw)
+	if err != nil {
+		return nil, fmt.Errorf("merge certificates: %w", err)
+	}
+	got, err := merge(c, splitComponents(packets[1:]), nil)
+	if err == nil && !got.contains(other) {
+		err = fmt.Errorf("%w: it lacks something that the other had", ErrSignatureCheck)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("merge certificates: %w", err)
+	}
+	return got, nil
+}
+
+// merge adds parts, and signatures on the key.
+func merge(c *Certificate, more []component, onKey []rawPacket) (*Certificate, error) {
+	packets, err := splitPackets(c.raw)
+	if err != nil {
+		return nil, err
+	}
+	parts := splitComponents(packets[1:])
+	more = append(more, component{head: rawPacket{tag: tagPublicKey}, sigs: onKey})
+	for _, m := range more {
+		i := slices.IndexFunc(parts, func(p component) bool { return p.head.equal(m.head) })
+		switch {
+		case i >= 0:
+			parts[i].sigs = addMissing(parts[i].sigs, m.sigs)
+		case m.head.tag == tagPublicKey:
+			parts = slices.Insert(parts, 0, m)
+		default:
+			parts = append(parts, m)
+		}
+	}
+	// Subkeys come last (RFC 9580 section 10.1.1).
+	slices.SortStableFunc(parts, func(a, b component) int { return place(a) - place(b) })
+	return writeComponents(c, packets[0], parts)
+}
+
+func place(p component) int {
+	switch p.head.tag {
+	case tagPublicKey:
+		return 0
+	case tagPublicSubkey:
+		return 2
+	}
+	return 1
+}
+
+func addMissing(have, more []rawPacket) []rawPacket {
+	have = slices.Clip(have)
+	for _, p := range more {
+		if !slices.ContainsFunc(have, p.equal) {
+			have = append(have, p)
+		}
+	}
+	return have
+}
