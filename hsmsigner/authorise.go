@@ -94,8 +94,12 @@ func (s *Signer) permitOutputs(r *quorum.Request, at time.Time) ([]permitted, *d
 }
 
 // usable looks at the certificate that the format's signatures are read with. The
-// formats without one have nothing that could expire.
+// formats without one have nothing that could expire; but whoever revokes a key's
+// OpenPGP certificate revokes the key, in whatever format it signs.
 func usable(k Key, f policy.Format, at time.Time) *denial {
+	if k.Certificate != nil && k.Certificate.RevokedAt(at) {
+		return deny(quorum.RefuseKeyNotUsable, "key %q: its OpenPGP certificate is revoked", k.Label)
+	}
 	if format.IsOpenPGP(f) {
 		return validity(k, k.Certificate.UsableAt(at), k.Certificate.Created(), at)
 	}

@@ -22,6 +22,10 @@ type keyCmd struct {
 	Create keyCreateCmd `cmd:"" help:"Make a key in the token and its OpenPGP certificate."`
 	List   keyListCmd   `cmd:"" help:"List the keys in the token."`
 	Export keyExportCmd `cmd:"" help:"Write the public half of a key in the form that others need, checked against the token."`
+	Extend keyExtendCmd `cmd:"" help:"Change when the life of a key ends."`
+	AddUID keyAddUIDCmd `cmd:"" name:"add-uid" help:"Add a user id to the certificate of a key."`
+	Revoke keyRevokeCmd `cmd:"" help:"Make a revocation certificate, and revoke the key with it."`
+	Import keyImportCmd `cmd:"" help:"Take a certificate, made elsewhere, of a key that is in the token."`
 }
 
 // chooseToken is either a configuration or the flags that say the same.

@@ -30,7 +30,7 @@ var version = "0.1.0-dev"
 type cli struct {
 	Init     initCmd     `cmd:"" help:"Make the state of a signer: configuration, ledger, key for the bus."`
 	Token    tokenCmd    `cmd:"" help:"Prepare a token."`
-	Key      keyCmd      `cmd:"" help:"Make, list and export keys."`
+	Key      keyCmd      `cmd:"" help:"Make, list, change and export keys."`
 	Run      runCmd      `cmd:"" help:"Answer sign requests."`
 	Selftest selftestCmd `cmd:"" help:"Make and verify one signature with each key."`
 	Ledger   ledgerCmd   `cmd:"" help:"Show what was signed and refused."`

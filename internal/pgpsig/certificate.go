@@ -11,8 +11,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// maxCertificate bounds what ParseCertificate reads.
-const maxCertificate = 1 << 20
+// MaxCertificate is the size of the largest certificate that is read, in bytes.
+const MaxCertificate = 1 << 20
 
 // Signature type ids of certificates, RFC 9580 section 5.2.1.
 const (
@@ -73,11 +73,14 @@ func (c *Certificate) UsableAt(t time.Time) error {
 	if end, ok := c.Expires(); ok && !t.Before(end) {
 		return fmt.Errorf("creation time: key expired at %s", stamp(end))
 	}
-	if c.revoked && !t.Before(c.revokedAt) {
+	if c.RevokedAt(t) {
 		return errors.New("key is revoked")
 	}
 	return nil
 }
+
+// RevokedAt reports whether the key was revoked at t.
+func (c *Certificate) RevokedAt(t time.Time) bool { return c.revoked && !t.Before(c.revokedAt) }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
@@ -99,8 +102,8 @@ func ParseCertificate(data []byte) (*Certificate, error) {
 }
 
 func parseCertificate(data []byte) (*Certificate, error) {
-	if len(data) > maxCertificate {
-		return nil, fmt.Errorf("%d bytes, at most %d", len(data), maxCertificate)
+	if len(data) > MaxCertificate {
+		return nil, fmt.Errorf("%d bytes, at most %d", len(data), MaxCertificate)
 	}
 	raw, err := dearmor(armorPublicKey, data)
 	if err != nil {
