@@ -172,6 +172,11 @@ func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdic
 			return err
 		}
 	}
+	for _, digest := range digests512Of(v) {
+		if err := tx.AddSHA512(digest, cs.ID, v.Artifact); err != nil {
+			return err
+		}
+	}
 	if err := tell(tx, cs, v, d); err != nil {
 		return err
 	}

@@ -198,15 +198,12 @@ func toRequests(list []*store.Request, artifact string) (out []api.Request) {
 }
 
 func (c *Coordinator) getArtifacts(r *http.Request) (out api.Artifacts, err error) {
-	if out.SHA256, err = digestOf(r); err != nil {
-		return out, err
-	}
-	places, err := c.db.ByDigest(out.SHA256, placeFilter(r.URL.Query()), maxLimit)
+	places, err := c.placesOf(r, &out)
 	if err != nil {
 		return out, err
 	}
 	if len(places) == 0 {
-		return out, notFound("nobody voted for sha256 %s, or none of the votes is what was asked for", out.SHA256)
+		return out, notFound("nobody voted for %s, or none of the votes is what was asked for", r.PathValue("digest"))
 	}
 	for _, p := range places {
 		t, err := c.db.Target(p.Case)

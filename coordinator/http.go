@@ -71,7 +71,7 @@ func (c *Coordinator) routes() http.Handler {
 	get("/v1/targets/{id}", serve(c, c.getTarget))
 	get("/v1/targets/{id}/artifacts/{name}/signatures/{file}", serve(c, c.getSignature))
 	get("/v1/targets/{id}/artifacts/{name}/evidence", serve(c, c.getEvidence))
-	get("/v1/artifacts/{sha256}", serve(c, c.getArtifacts))
+	get("/v1/artifacts/{digest}", serve(c, c.getArtifacts))
 	get("/v1/statements/{sha256}", serve(c, c.getStatement))
 	get("/v1/rejected", serve(c, c.getRejected))
 	get("/v1/events", c.getEvents)

@@ -16,6 +16,7 @@ var projection = []string{
 	"SELECT id, channel, target, stage, updated, state, counts FROM target_case ORDER BY id",
 	"SELECT case_id, name, state, until, verdict FROM artifact ORDER BY case_id, name",
 	"SELECT sha256, case_id, artifact FROM vote_digest ORDER BY sha256, case_id, artifact",
+	"SELECT sha512, case_id, artifact FROM vote_sha512 ORDER BY sha512, case_id, artifact",
 	"SELECT case_id, artifact, format, key, sha256, sha512, fingerprint, signed_at, request_id, seq, signature FROM signature ORDER BY case_id, artifact, format, key",
 	"SELECT request_id, seq, received, code, message, retryable FROM answer ORDER BY request_id",
 }

@@ -107,24 +107,8 @@ type PlaceFilter struct {
 // digest is what was agreed on comes first, what is signed before the rest: a
 // builder who votes for the digest under hundreds of other names must not push
 // the signed file off the list.
-func (db *DB) ByDigest(d statement.SHA256, f PlaceFilter, limit int) (list []Place, err error) {
-	err = each(db, func(r *sql.Rows) error {
-		var p Place
-		var id []byte
-		if err := r.Scan(&id, &p.Artifact); err != nil {
-			return err
-		}
-		copy(p.Case[:], id)
-		list = append(list, p)
-		return nil
-	}, `SELECT v.case_id, v.artifact FROM vote_digest v
-		JOIN target_case c ON c.id = v.case_id LEFT JOIN artifact a ON a.case_id = v.case_id AND a.name = v.artifact
-		WHERE v.sha256 = ?1 AND (?2 = '' OR c.channel = ?2) AND (?3 = '' OR c.target = ?3) AND (?4 = '' OR v.artifact = ?4) AND (?5 IS NULL OR c.stage = ?5)
-		ORDER BY json_extract(a.verdict, '$.sha256') IS NOT lower(hex(?1)),
-		CASE a.state WHEN 'signed' THEN 0 WHEN 'disputed' THEN 1 WHEN 'agreed' THEN 2 WHEN 'held' THEN 3 ELSE 4 END,
-		v.case_id, v.artifact LIMIT ?6`,
-		d[:], f.Channel, f.Target, f.Name, f.Stage, limit)
-	return list, err
+func (db *DB) ByDigest(d statement.SHA256, f PlaceFilter, limit int) ([]Place, error) {
+	return db.byDigest("sha256", d[:], f, limit)
 }
 
 // StatementInfo is one admitted statement, without its votes.

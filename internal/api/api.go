@@ -125,10 +125,11 @@ type StatementInfo struct {
 	Path     string           `json:"path"` // the bytes as received
 }
 
-// Artifacts answers GET /v1/artifacts/{sha256}: every artifact for which
-// somebody voted with that digest.
+// Artifacts answers GET /v1/artifacts/{digest}: every artifact for which
+// somebody voted with that digest, which is given back as the one it is.
 type Artifacts struct {
-	SHA256    statement.SHA256 `json:"sha256"`
+	SHA256    statement.SHA256 `json:"sha256,omitzero"`
+	SHA512    statement.SHA512 `json:"sha512,omitzero"`
 	Artifacts []Artifact       `json:"artifacts"`
 }
 

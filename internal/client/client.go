@@ -151,6 +151,16 @@ func (c *Client) Artifacts(ctx context.Context, d statement.SHA256, p Place) (*a
 	return out, err
 }
 
+// ArtifactsBySHA512 is [Client.Artifacts] for whoever has the other digest.
+func (c *Client) ArtifactsBySHA512(ctx context.Context, d statement.SHA512, p Place) (*api.Artifacts, error) {
+	out := &api.Artifacts{SHA512: d}
+	err := c.json(ctx, "/v1/artifacts/"+d.String(), p.values(), out)
+	if IsNotFound(err) {
+		return out, nil
+	}
+	return out, err
+}
+
 // Target returns one target with its artifacts.
 func (c *Client) Target(ctx context.Context, id string) (*api.TargetDetail, error) {
 	out := new(api.TargetDetail)
