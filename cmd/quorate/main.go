@@ -33,6 +33,7 @@ type cli struct {
 	Coordinator coordinatorCmd `cmd:"" help:"Record statements, decide, ask the signer, show."`
 	Redrive     redriveCmd     `cmd:"" help:"Ask the signer again after a refusal."`
 	Wait        waitCmd        `cmd:"" help:"Wait for the signatures of files and write them beside the files."`
+	Signstar    signstarCmd    `cmd:"" help:"Answer a signing request of Signstar with the signature that the file has."`
 	Show        showCmd        `cmd:"" help:"Show the verdict on a target, a file or a digest, and who built what."`
 	List        listCmd        `cmd:"" help:"List targets by state."`
 	Evidence    evidenceCmd    `cmd:"" help:"Write the evidence for a signed file beside it."`

@@ -12,7 +12,6 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"quorate/internal/api"
-	"quorate/quorum/statement"
 )
 
 // serving is the HTTP side of a world.
@@ -45,7 +44,7 @@ func (w *world) stop() {
 
 func (w *world) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/artifacts/{sha256}", w.serveArtifacts)
+	mux.HandleFunc("GET /v1/artifacts/{digest}", w.serveArtifacts)
 	mux.HandleFunc("GET /v1/targets", w.serveTargets)
 	mux.HandleFunc("GET /v1/targets/{id}", w.serveTarget)
 	mux.HandleFunc("GET /v1/events", w.serveEvents)
@@ -82,15 +81,21 @@ func answer(rw http.ResponseWriter, status int, v any) {
 func (w *world) serveArtifacts(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	d, err := statement.ParseSHA256(r.PathValue("sha256"))
+	var out api.Artifacts
+	voted := func(a *api.Artifact) bool { return votedFor(a, out.SHA256) }
+	text := r.PathValue("digest")
+	err := out.SHA256.UnmarshalText([]byte(text))
+	if len(text) == 128 {
+		err = out.SHA512.UnmarshalText([]byte(text))
+		voted = func(a *api.Artifact) bool { return votedForSHA512(a, out.SHA512) }
+	}
 	if err != nil {
 		answer(rw, 400, api.Error{Code: api.CodeBadRequest, Message: err.Error()})
 		return
 	}
-	out := api.Artifacts{SHA256: d}
 	for _, wc := range w.sortedCases() {
 		for _, a := range w.artifacts(wc) {
-			if votedFor(&a, d) {
+			if voted(&a) {
 				out.Artifacts = append(out.Artifacts, w.spoil(a))
 			}
 		}

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // and maintainers.
 func TestToolingScripts(t *testing.T) {
 	var files []string
-	for _, topic := range []string{"wait", "show", "list", "evidence", "verify", "policy", "usage"} {
+	for _, topic := range []string{"wait", "signstar", "show", "list", "evidence", "verify", "policy", "usage"} {
 		found, err := filepath.Glob(filepath.Join("testdata", topic+"*.txt"))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("no scripts about %s: %v", topic, err)
@@ -72,6 +72,10 @@ func TestToolingScripts(t *testing.T) {
 			"connected": inWorld(1, scriptConnected),
 			"resumed":   inWorld(2, scriptResumed),
 			"forge":     scriptForge,
+
+			"signstar-request":   scriptSignstarRequest,
+			"signstar-signature": scriptSignstarSignature,
+
 			"gpgverify": scriptGPG,
 			"sshverify": scriptSSH,
 		},

@@ -49,6 +49,11 @@ func (c *waitCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	return w.finish(c.follow(w.client, w.query(), w))
+}
+
+// follow looks once, or watches until the watcher has enough or the time is up.
+func (c *waitCmd) follow(cl *client.Client, q client.Query, w client.Watcher) (err error) {
 	ctx := context.Background()
 	if c.Timeout == 0 {
 		ctx, cancel := context.WithTimeout(ctx, lookLimit)
@@ -57,12 +62,12 @@ func (c *waitCmd) Run() error {
 	} else {
 		ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 		defer cancel()
-		err = w.client.Watch(ctx, w.query(), w)
+		err = cl.Watch(ctx, q, w)
 	}
 	if errors.Is(err, client.ErrStop) || errors.Is(err, context.DeadlineExceeded) {
-		err = nil
+		return nil
 	}
-	return w.finish(err)
+	return err
 }
 
 // prepare does everything that needs no server, so that a mistake shows at once.
