@@ -93,9 +93,9 @@ func replace(s *streams, path string, cert *pgpsig.Certificate) error {
 
 type keyExtendCmd struct {
 	changeFlags
-	Expires time.Time     `format:"2006-01-02T15:04:05Z07:00" placeholder:"RFC3339" xor:"end" required:"" help:"When the key's life ends."`
-	For     time.Duration `placeholder:"DURATION" xor:"end" required:"" help:"How long it lives from now on, such as 17520h."`
-	Never   bool          `xor:"end" required:"" help:"It never ends."`
+	Expires time.Time     `format:"2006-01-02T15:04:05Z07:00" placeholder:"RFC3339" xor:"end" help:"When the key's life ends."`
+	For     time.Duration `placeholder:"DURATION" xor:"end" help:"How long it lives from now on, such as 17520h."`
+	Never   bool          `xor:"end" help:"It never ends."`
 }
 
 // Help is shown by --help.
@@ -104,6 +104,9 @@ func (keyExtendCmd) Help() string {
 }
 
 func (c *keyExtendCmd) Run(ctx context.Context, s *streams) error {
+	if c.Expires.IsZero() && c.For == 0 && !c.Never {
+		return usage("one of --expires, --for and --never is missing: when the key's life ends")
+	}
 	end := c.Expires
 	if c.For != 0 {
 		end = c.at().Add(c.For)
