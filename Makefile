@@ -1,5 +1,5 @@
 # make demo   see it work: three builders, one signature, one refusal
-# make test   everything that must hold, with real parts
+# make test   everything that must hold, with real parts; MODULE=FILE takes another PKCS#11 module than SoftHSM
 # make build  bin/quorate (static) and bin/quorate-signer
 # make bench  speeds, as ratios measured in one run
 # make lint   gofmt, vet, staticcheck, tidy, build without cgo
@@ -9,6 +9,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.1.
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 # The toolchain on the machine is used as it is; none is fetched.
 export GOTOOLCHAIN = local
+
+# Where the tests look for the module of their tokens.
+ifdef MODULE
+export SOFTHSM2_MODULE = $(MODULE)
+endif
 
 .PHONY: demo test build bench lint clean
 

@@ -75,7 +75,9 @@ func makeToken(dir string) error {
 	if err != nil {
 		return err
 	}
-	os.Setenv(softhsm.EnvConf, conf)
+	for name, value := range softhsm.Env(conf) {
+		os.Setenv(name, value)
+	}
 	soft.dir = dir
 	if soft.module, err = softhsm.Find(); err != nil {
 		return err

@@ -32,7 +32,9 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			conf, err := softhsm.NewConfig(filepath.Join(env.WorkDir, "softhsm"))
-			env.Setenv(softhsm.EnvConf, conf)
+			for name, value := range softhsm.Env(conf) {
+				env.Setenv(name, value)
+			}
 			env.Setenv("MODULE", module)
 			return err
 		},

@@ -125,7 +125,7 @@ func TestRun(t *testing.T) {
 func newPlace(t *testing.T) *place {
 	dir := t.TempDir()
 	conf := must(softhsm.NewConfig(filepath.Join(dir, "softhsm")))(t)
-	return &place{t: t, dir: dir, env: append(os.Environ(), softhsm.EnvConf+"="+conf, "LC_ALL=C")}
+	return &place{t: t, dir: dir, env: softhsm.Environ(append(os.Environ(), "LC_ALL=C"), conf)}
 }
 
 func (p *place) path(name string) string { return filepath.Join(p.dir, name) }

@@ -43,7 +43,9 @@ func library(t testing.TB) (path, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(softhsm.EnvConf, conf)
+	for name, value := range softhsm.Env(conf) {
+		t.Setenv(name, value)
+	}
 	return path, dir
 }
 

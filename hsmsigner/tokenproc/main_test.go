@@ -69,7 +69,9 @@ func makeTemplate(dir string) error {
 	if err != nil {
 		return err
 	}
-	os.Setenv(softhsm.EnvConf, conf)
+	for name, value := range softhsm.Env(conf) {
+		os.Setenv(name, value)
+	}
 	if err := token.InitToken(module, label, []byte(soPIN), []byte(userPIN)); err != nil {
 		return err
 	}
@@ -99,7 +101,9 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{dir: t.TempDir(), log: &journal{}}
-	t.Setenv(softhsm.EnvConf, must(softhsm.NewConfig(f.dir))(t))
+	for name, value := range softhsm.Env(must(softhsm.NewConfig(f.dir))(t)) {
+		t.Setenv(name, value)
+	}
 	check(t, os.CopyFS(filepath.Join(f.dir, "tokens"), os.DirFS(filepath.Join(template, "tokens"))))
 	f.options = tokenproc.Options{
 		Token: token.Config{Module: must(softhsm.Find())(t), Label: label, PIN: pin(userPIN)},

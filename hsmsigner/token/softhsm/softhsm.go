@@ -1,6 +1,9 @@
 // Package softhsm finds SoftHSM and configures it for tests and demonstrations.
 // It loads nothing and needs no cgo. SoftHSM keeps keys in files: it is a
 // stand-in for a token, not a place for a key that matters.
+//
+// Another module can take its place, by [EnvModule]: one that uses SoftHSM, such
+// as p11-kit's proxy, or Kryoptic, whose configuration is written beside.
 package softhsm
 
 import (
@@ -11,11 +14,31 @@ import (
 )
 
 // Environment variables: EnvModule overrides the search for the library,
-// EnvConf is where SoftHSM itself looks for its configuration.
+// EnvConf is where SoftHSM itself looks for its configuration, and EnvKryoptic
+// where Kryoptic does.
 const (
-	EnvModule = "SOFTHSM2_MODULE"
-	EnvConf   = "SOFTHSM2_CONF"
+	EnvModule   = "SOFTHSM2_MODULE"
+	EnvConf     = "SOFTHSM2_CONF"
+	EnvKryoptic = "KRYOPTIC_CONF"
 )
+
+// kryopticSlots is how many tokens a test may make. SoftHSM always has a free
+// slot more, Kryoptic those that are configured.
+const kryopticSlots = 8
+
+// Env are the variables, as name and value, by which modules find what
+// [NewConfig] made.
+func Env(conf string) map[string]string {
+	return map[string]string{EnvConf: conf, EnvKryoptic: filepath.Join(filepath.Dir(conf), "kryoptic.conf")}
+}
+
+// Environ is the environment with the variables of [Env].
+func Environ(environ []string, conf string) []string {
+	for name, value := range Env(conf) {
+		environ = append(environ, name+"="+value)
+	}
+	return environ
+}
 
 // places where distributions install the library; the patterns cover the
 // multiarch folders of Debian and Ubuntu.
@@ -74,5 +97,18 @@ func NewConfig(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("configure softhsm: %w", err)
 	}
-	return conf, nil
+	return conf, writeKryoptic(Env(conf)[EnvKryoptic], tokens)
+}
+
+// writeKryoptic writes the configuration of Kryoptic (kryoptic.conf(5)): a token is
+// an SQLite file, which it makes itself.
+func writeKryoptic(path, tokens string) error {
+	var b strings.Builder
+	for n := range kryopticSlots {
+		fmt.Fprintf(&b, "[[slots]]\nslot = %d\ndbtype = \"sqlite\"\ndbargs = %q\n", n, filepath.Join(tokens, fmt.Sprintf("kryoptic-%d.sql", n)))
+	}
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		return fmt.Errorf("configure kryoptic: %w", err)
+	}
+	return nil
 }

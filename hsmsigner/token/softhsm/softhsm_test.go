@@ -3,6 +3,7 @@ package softhsm_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,14 @@ func TestNewConfig(t *testing.T) {
 	text, err := os.ReadFile(conf)
 	if err != nil || !strings.Contains(string(text), "directories.tokendir = "+dir+"/tokens\n") {
 		t.Errorf("%s, %v", text, err)
+	}
+	kryoptic := softhsm.Env(conf)[softhsm.EnvKryoptic]
+	text, err = os.ReadFile(kryoptic)
+	if err != nil || !strings.Contains(string(text), "dbtype = \"sqlite\"\ndbargs = \""+dir+"/tokens/kryoptic-0.sql\"\n") {
+		t.Errorf("%s, %v", text, err)
+	}
+	if got := softhsm.Environ([]string{"A=b"}, conf); len(got) != 3 || got[0] != "A=b" || !slices.Contains(got, "KRYOPTIC_CONF="+kryoptic) {
+		t.Errorf("environment %q", got)
 	}
 	if _, err := softhsm.NewConfig(dir); err == nil {
 		t.Error("an existing configuration was overwritten")
