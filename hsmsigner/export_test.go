@@ -3,6 +3,8 @@ package hsmsigner
 import (
 	"log/slog"
 	"time"
+
+	"quorate/quorum"
 )
 
 // SetStage has f called after each step of s, so that a test can end the process
@@ -18,7 +20,9 @@ func ServiceOf(c *Config, s *Signer, log *slog.Logger) *Service {
 }
 
 // Hurry makes a server's pauses short.
-func Hurry(v *Server) { v.again, v.pullWait = time.Millisecond, 100*time.Millisecond }
+func Hurry(v *Server) {
+	v.again, v.pullWait, v.keepAlive = time.Millisecond, 100*time.Millisecond, time.Millisecond
+}
 
 // Clip is clip.
 var Clip = clip
@@ -41,3 +45,38 @@ func HealthAddress(v *Service) string { return v.health.address() }
 
 // TokenPID is the process of the service's token.
 func TokenPID(v *Service) int { return v.token.Process().PID }
+
+// Turns are what requests share a token of so many workers by.
+type Turns = turns
+
+func NewTurns(workers int) *Turns { return &turns{free: workers} }
+
+// Of is the token as the request may use it.
+func (t *turns) Of(tok Token, r *quorum.Request) Token { return t.of(tok, r) }
+
+// Waiting is how many operations wait for their turn, and Free how many may begin.
+func (t *turns) Waiting() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.waiting.count()
+}
+
+func (t *turns) Free() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.free
+}
+
+func (l *lanes[T]) count() int {
+	n := len(l.items)
+	for _, in := range l.inner {
+		n += in.count()
+	}
+	return n
+}
+
+// PeekChannel is peekChannel.
+var PeekChannel = peekChannel
+
+// MaxAhead is maxAhead.
+const MaxAhead = maxAhead

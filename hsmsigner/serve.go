@@ -17,13 +17,6 @@ import (
 )
 
 const (
-	// keepAlive is how often the bus hears that a request is still worked on. It
-	// gives a request to somebody else after a minute of silence.
-	keepAlive = 20 * time.Second
-
-	// rebind is the pause before a consumer that was lost is looked for again.
-	rebind = 5 * time.Second
-
 	// again is the pause before the bus brings a request again whose answer
 	// could not be published.
 	again = 5 * time.Second
@@ -34,11 +27,6 @@ const (
 
 	// flushLimit is how long the end of a process waits for the bus.
 	flushLimit = 2 * time.Second
-
-	// pullWait is how long one pull stays open at the bus, and so how long the end
-	// of a signer takes at most: what the bus sends to a pull that nobody waits for
-	// any more comes again only after a minute.
-	pullWait = 3 * time.Second
 )
 
 // Server takes requests from the bus and publishes what the signer answers.
@@ -46,24 +34,25 @@ type Server struct {
 	signer *Signer
 	conn   *bus.Conn
 	log    *slog.Logger
-	slots  chan struct{} // one for each request that is worked on
+	queue  *queue
 	work   sync.WaitGroup
 
-	again, pullWait time.Duration // the constants; tests are in more of a hurry
+	again, pullWait, keepAlive time.Duration // the constants; tests are in more of a hurry
 
 	mu     sync.Mutex
-	cutOff []jetstream.Msg // owned by mu; what ctx ended before it was answered
-	raised map[string]bool // owned by mu; alarms that are in their stream
+	held   map[*delivery]bool // owned by mu; taken, and not yet acknowledged or given back
+	raised map[string]bool    // owned by mu; alarms that are in their stream
 
 	unpublished map[uint64]bool // owned by mu; requests whose answer the bus did not take
 }
 
-// NewServer serves s on conn. At most workers requests wait for the token at a
-// time, and as many as there are processors are being verified besides, so that
-// the token need not wait for them.
-func NewServer(s *Signer, conn *bus.Conn, workers int) *Server {
-	return &Server{signer: s, conn: conn, log: s.log, again: again, pullWait: pullWait,
-		slots: make(chan struct{}, max(workers, 1)+runtime.GOMAXPROCS(0)), unpublished: map[uint64]bool{}}
+// NewServer serves s on conn. As many requests are worked on as there are workers
+// of the token and processors, and one more: while some wait for the token, others
+// are verified, so that the token need not wait for them.
+func NewServer(s *Signer, conn *bus.Conn) *Server {
+	return &Server{signer: s, conn: conn, log: s.log, queue: newQueue(s.turns.free + runtime.GOMAXPROCS(0) + 1),
+		again: again, pullWait: pullWait, keepAlive: keepAlive,
+		held: map[*delivery]bool{}, unpublished: map[uint64]bool{}}
 }
 
 // Run serves until ctx is done. It asks for requests for every key that the
@@ -73,141 +62,68 @@ func NewServer(s *Signer, conn *bus.Conn, workers int) *Server {
 // When it returns nothing is under way any more. Requests that were cut off
 // have been given back to the bus.
 func (v *Server) Run(ctx context.Context) error {
+	working, done := context.WithCancel(context.WithoutCancel(ctx))
+	defer done()
+	go v.keepHeld(working)
 	var pulls sync.WaitGroup
 	for label := range v.signer.keys {
 		pulls.Go(func() { v.pull(ctx, label) })
 	}
 	pulls.Wait()
 	v.work.Wait()
-	v.returnCutOff()
+	v.returnHeld()
 	return nil
 }
 
-// returnCutOff gives back what was not answered, and waits for the bus. It comes
+// returnHeld gives back what was not answered, and waits for the bus. It comes
 // last: as long as a pull is open, what is given back would come here again.
-func (v *Server) returnCutOff() {
+func (v *Server) returnHeld() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, msg := range v.cutOff {
-		_ = msg.Nak() // if that is lost, it comes after a minute
+	for d := range v.held {
+		_ = d.Nak() // if that is lost, it comes after a minute
 	}
 	_ = v.conn.NATS().FlushTimeout(flushLimit)
 }
 
-// keep notes a message that ctx cut off.
-func (v *Server) keep(msg jetstream.Msg) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.cutOff = append(v.cutOff, msg)
-}
-
-// pull keeps a consumer open. Losing it is normal: servers restart, and the
-// coordinator that makes it may start later than the signer.
-func (v *Server) pull(ctx context.Context, label string) {
-	for ctx.Err() == nil {
-		err := v.pullUntilLost(ctx, label)
-		if ctx.Err() != nil {
-			return
-		}
-		v.log.Warn("no requests can be read", "key", label, "error", err)
-		select {
-		case <-time.After(rebind):
-		case <-ctx.Done():
-		}
-	}
-}
-
-func (v *Server) pullUntilLost(ctx context.Context, label string) error {
-	if err := v.conn.Ready(ctx); err != nil {
-		return err
-	}
-	consumer, err := v.conn.SignerConsumer(ctx, label)
-	if err != nil {
-		return err
-	}
-	v.log.Info("reading requests", "key", label)
-	for ctx.Err() == nil {
-		n, err := v.pullOnce(ctx, consumer)
-		if err == nil && n == 0 {
-			// Silence may mean that the consumer is gone: nobody says so.
-			consumer, err = v.conn.SignerConsumer(ctx, label)
-		}
-		if err != nil {
-			return fmt.Errorf("read requests: %w", err)
-		}
-	}
-	return nil
-}
-
-// pullOnce reads no more than can be worked on soon: what waits here is given to
-// nobody else. It returns when the pull is over at the bus as well.
-func (v *Server) pullOnce(ctx context.Context, consumer jetstream.Consumer) (n int, err error) {
-	batch, err := consumer.Fetch(cap(v.slots), jetstream.FetchMaxWait(v.pullWait))
-	if err != nil {
-		return 0, err
-	}
-	for msg := range batch.Messages() {
-		n++
-		if !v.dispatch(ctx, msg) {
-			v.keep(msg)
-		}
-	}
-	return n, batch.Error()
-}
-
-// dispatch waits for a free slot and has the message handled. It reports whether
-// it did: when ctx is done, it does not.
-func (v *Server) dispatch(ctx context.Context, msg jetstream.Msg) bool {
-	select {
-	case v.slots <- struct{}{}:
-	case <-ctx.Done():
-		return false
-	}
-	if ctx.Err() != nil {
-		<-v.slots
-		return false
-	}
-	v.work.Go(func() {
-		defer func() { <-v.slots }()
-		v.handle(ctx, msg)
-	})
-	return true
-}
-
-// handle answers one message. It is acknowledged only when the answer is in the
-// record: a crash before that brings it again.
-func (v *Server) handle(ctx context.Context, msg jetstream.Msg) {
+// handle answers one request. It is acknowledged only when the answer is in the
+// record: a crash before that brings it again. What ctx cuts off stays held, and
+// is given back at the end.
+func (v *Server) handle(ctx context.Context, d *delivery) {
 	defer func() {
 		// A request that breaks us must not take the others down with it. It
 		// comes again, a little later.
 		if p := recover(); p != nil {
 			v.log.Error("request broke the signer", "panic", p, "stack", string(debug.Stack()))
-			_ = msg.NakWithDelay(v.again)
+			v.later(d)
 		}
 	}()
-	stop := v.keepAlive(msg)
-	defer stop()
-	reply, err := v.answer(ctx, msg)
+	reply, err := v.answer(ctx, d)
 	if err != nil {
-		v.keep(msg)
 		return
 	}
-	switch err := v.publish(ctx, msg, reply); {
+	switch err := v.publish(ctx, d, reply); {
 	case err != nil && ctx.Err() != nil:
-		v.keep(msg)
 		return
 	case err != nil:
 		v.log.Error("answer not published", "request", reply.ID, "error", err)
-		v.noteUnpublished(msg, true)
-		_ = msg.NakWithDelay(v.again) // if that is lost, it comes after a minute
+		v.noteUnpublished(d, true)
+		v.later(d)
 		return
 	}
-	v.noteUnpublished(msg, false)
+	v.noteUnpublished(d, false)
 	v.signer.testOnlyStage("published")
-	if err := msg.Ack(); err != nil {
+	if err := d.Ack(); err != nil {
 		v.log.Warn("request not acknowledged", "request", reply.ID, "error", err)
 	}
+	v.letGo(d)
 	v.signer.testOnlyStage("acknowledged")
+}
+
+// later has the bus bring a request again after a pause.
+func (v *Server) later(d *delivery) {
+	_ = d.NakWithDelay(v.again) // if that is lost, it comes after a minute
+	v.letGo(d)
 }
 
 // answer asks the signer, unless the request came too often. That the bus does not
@@ -310,22 +226,4 @@ func (v *Server) noteRaised(id string) {
 		v.raised = map[string]bool{}
 	}
 	v.raised[id] = true
-}
-
-// keepAlive tells the bus that the request is being worked on, until stop.
-func (v *Server) keepAlive(msg jetstream.Msg) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	v.work.Go(func() {
-		tick := time.NewTicker(keepAlive)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				_ = msg.InProgress() // the worst that follows is a second delivery
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	return cancel
 }

@@ -66,7 +66,8 @@ func (v *Service) open(ctx context.Context, prompt io.Writer) error {
 	if v.token, err = awaitToken(ctx, v.config.Token, prompt, v.log); err != nil {
 		return err
 	}
-	v.signer, err = New(Options{Token: v.token, Ledger: v.ledger, Policy: p, Keys: keys, Name: v.config.Name, Logger: v.log, Metrics: v.metrics()})
+	v.signer, err = New(Options{Token: v.token, Workers: v.token.Stats().Workers, Ledger: v.ledger, Policy: p, Keys: keys,
+		Name: v.config.Name, Logger: v.log, Metrics: v.metrics()})
 	return err
 }
 
@@ -108,7 +109,7 @@ func (v *Service) Run(ctx context.Context) error {
 		"policy_digest", p.Digest, "policy_expires", p.Expires)
 	v.warnUnnamed(p)
 	defer v.startCanaries(ctx)()
-	err := NewServer(v.signer, v.conn, v.token.Stats().Workers).Run(ctx)
+	err := NewServer(v.signer, v.conn).Run(ctx)
 	v.log.Info("signer stopped")
 	return err
 }

@@ -47,8 +47,9 @@ func (s *Signer) sign(ctx context.Context, t *trace, p *permit) (*ledger.Record,
 		Artifact: r.Artifact, Digest: r.Digest, Policy: p.policy,
 		Evidence: p.approval.EvidenceDigest(), Statements: statementIDs(r.Evidence)}
 	why := reasons{notations(p), summary(p)}
+	tok := s.turns.of(s.token, r)
 	for _, o := range p.outputs {
-		sig, err := o.make(ctx, s.token, p.approval, o.key, p.at, why)
+		sig, err := o.make(ctx, tok, p.approval, o.key, p.at, why)
 		if err != nil {
 			return nil, tokenDenial(o.Key, err)
 		}

@@ -32,9 +32,11 @@ type Options struct {
 	Ledger *ledger.Ledger
 	Policy *policy.Policy
 	Keys   []Key
-	Name   string           // of this process, for alarms
-	Now    func() time.Time // nil means time.Now
-	Logger *slog.Logger     // nil means slog.Default
+	Name   string // of this process, for alarms
+	// Workers is how many operations the token does at the same time; 0 means two.
+	Workers int
+	Now     func() time.Time // nil means time.Now
+	Logger  *slog.Logger     // nil means slog.Default
 
 	// Metrics counts what the signer does; nil means that nobody looks.
 	Metrics *Metrics
@@ -51,6 +53,7 @@ type Signer struct {
 
 	policy  atomic.Pointer[policy.Policy] // replaced as a whole by SetPolicy
 	flights flights
+	turns   *turns
 	parsing chan struct{} // held while a large request is parsed
 
 	metrics *Metrics
@@ -72,6 +75,10 @@ func New(o Options) (*Signer, error) {
 	}
 	s := &Signer{token: o.Token, ledger: o.Ledger, keys: map[string]Key{}, name: o.Name, now: o.Now, log: o.Logger,
 		flights: flights{running: map[statement.SHA256]chan struct{}{}}, parsing: make(chan struct{}, 1), testOnlyStage: func(string) {}}
+	if o.Workers == 0 {
+		o.Workers = 2
+	}
+	s.turns = &turns{free: o.Workers}
 	if s.now == nil {
 		s.now = time.Now
 	}
