@@ -40,7 +40,11 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	return &Ledger{db}, nil
+	l := &Ledger{db: db}
+	if err := l.prepare(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return l, nil
 }
 
 func open(ctx context.Context, path string, create bool) (*sqlite.DB, error) {

@@ -24,7 +24,9 @@ import (
 // Ledger is an open ledger. Its methods may be called concurrently, and several
 // processes may have the same ledger open.
 type Ledger struct {
-	db *sqlite.DB
+	db       *sqlite.DB
+	prepared map[string]*sql.Stmt // by their text
+	lookup   *sql.Stmt            // selectAnswer, outside of transactions
 }
 
 // Commitment binds the name of an artifact to its digest. A SHA-512 of zeros says
@@ -85,17 +87,15 @@ var errDamaged = errors.New("the stored answer is damaged (hint: restore nothing
 // Commit binds the artifact's name to the digest, or confirms that it is bound to
 // it already. The error is an [*OtherDigestError] if it is bound to another one.
 func (l *Ledger) Commit(ctx context.Context, c Commitment) error {
-	err := l.db.Write(ctx, func(tx *sql.Tx) error {
+	err := l.write(ctx, func(tx querier) error {
 		// The constraint decides, not the question that follows it.
-		_, err := tx.ExecContext(ctx, `INSERT INTO commitment (channel, target, artifact, sha256, sha512, stage, request, at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (channel, target, artifact) DO NOTHING`,
+		_, err := tx.ExecContext(ctx, insertCommitment,
 			c.Channel, c.Target, c.Artifact, c.SHA256[:], c.SHA512[:], c.Stage, c.Request[:], stamp(c.At))
 		if err != nil {
 			return err
 		}
 		have := Commitment{Channel: c.Channel, Target: c.Target, Artifact: c.Artifact}
-		row := tx.QueryRowContext(ctx, `SELECT sha256, sha512, stage, request, at FROM commitment
-			WHERE channel = ? AND target = ? AND artifact = ?`, c.Channel, c.Target, c.Artifact)
+		row := tx.QueryRowContext(ctx, selectCommitment, c.Channel, c.Target, c.Artifact)
 		if err := row.Scan(digest(have.SHA256[:]), digest(have.SHA512[:]), &have.Stage, digest(have.Request[:]), clock{&have.At}); err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (l *Ledger) Commit(ctx context.Context, c Commitment) error {
 
 // admit compares what is asked for with the commitment that stands. Where that
 // has no SHA-512, the first one that comes is bound beside it.
-func (have Commitment) admit(ctx context.Context, tx *sql.Tx, c Commitment) error {
+func (have Commitment) admit(ctx context.Context, tx querier, c Commitment) error {
 	none := statement.SHA512{}
 	switch {
 	case have.SHA256 != c.SHA256:
@@ -139,8 +139,8 @@ func (have Commitment) admit(ctx context.Context, tx *sql.Tx, c Commitment) erro
 // Store keeps the answer to a request and returns what is stored for it: the
 // given bytes, or those of an earlier answer.
 func (l *Ledger) Store(ctx context.Context, r Record) (stored []byte, err error) {
-	err = l.db.Write(ctx, func(tx *sql.Tx) error {
-		earlier, found, err := answer(ctx, tx, r.Request)
+	err = l.write(ctx, func(tx querier) error {
+		earlier, found, err := answer(tx.QueryRowContext(ctx, selectAnswer, r.Request[:]))
 		if err != nil || found {
 			stored = earlier
 			return err
@@ -156,27 +156,21 @@ func (l *Ledger) Store(ctx context.Context, r Record) (stored []byte, err error)
 
 // insert writes the row under the SHA-512 of the commitment, which may be none
 // where the answer has one or the other way round; the body has what was answered.
-func (r *Record) insert(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO answer (request, channel, target, stage, artifact, sha256, sha512,
-		policy_version, policy_digest, evidence, body, body_digest, at)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT c.sha512 FROM commitment c
-			LEFT JOIN commitment_sha512 l USING (channel, target, artifact)
-			WHERE c.channel = ?2 AND c.target = ?3 AND c.artifact = ?5
-			AND (?7 = zeroblob(64) OR ?7 = c.sha512 OR ?7 = l.sha512)), ?8, ?9, ?10, ?11, ?12, ?13)`,
+func (r *Record) insert(ctx context.Context, tx querier) error {
+	_, err := tx.ExecContext(ctx, insertAnswer,
 		r.Request[:], r.Channel, r.Target, r.Stage, r.Artifact, r.SHA256[:], r.SHA512[:],
 		int64(r.PolicyVersion), r.PolicyDigest[:], r.Evidence[:], r.Answer, sum(r.Answer), stamp(r.At))
 	if err != nil {
 		return err
 	}
 	for _, s := range r.Signatures {
-		_, err := tx.ExecContext(ctx, `INSERT INTO signature (request, format, key, fingerprint, bytes, signed_at)
-			VALUES (?, ?, ?, ?, ?, ?)`, r.Request[:], s.Format, s.Key, s.Fingerprint, s.Bytes, stamp(s.SignedAt))
+		_, err := tx.ExecContext(ctx, insertSignature, r.Request[:], s.Format, s.Key, s.Fingerprint, s.Bytes, stamp(s.SignedAt))
 		if err != nil {
 			return err
 		}
 	}
 	for _, id := range r.Statements {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO statement (request, statement) VALUES (?, ?)`, r.Request[:], id[:]); err != nil {
+		if _, err := tx.ExecContext(ctx, insertStatement, r.Request[:], id[:]); err != nil {
 			return err
 		}
 	}
@@ -185,7 +179,7 @@ func (r *Record) insert(ctx context.Context, tx *sql.Tx) error {
 
 // Answer returns the stored answer to a request.
 func (l *Ledger) Answer(ctx context.Context, request statement.SHA256) (data []byte, found bool, err error) {
-	data, found, err = answer(ctx, l.db.Read(), request)
+	data, found, err = answer(l.lookup.QueryRowContext(ctx, request[:]))
 	if err != nil {
 		return nil, false, fmt.Errorf("look up answer: %w", err)
 	}
@@ -202,7 +196,7 @@ const AndMore = "and-more"
 
 // Refuse records a no; beyond [RefusalsPerHour] it only records that there were more.
 func (l *Ledger) Refuse(ctx context.Context, r Refusal) error {
-	err := l.db.Write(ctx, func(tx *sql.Tx) error {
+	err := l.write(ctx, func(tx querier) error {
 		record, err := admitRefusal(ctx, tx, &r)
 		if err != nil || !record {
 			return err
@@ -220,7 +214,7 @@ func (l *Ledger) Refuse(ctx context.Context, r Refusal) error {
 
 // admitRefusal reports whether a row is written: the refusal, or in its place the
 // one row that stands for all that follow.
-func admitRefusal(ctx context.Context, tx *sql.Tx, r *Refusal) (bool, error) {
+func admitRefusal(ctx context.Context, tx querier, r *Refusal) (bool, error) {
 	var oldest, last string
 	err := tx.QueryRowContext(ctx, `SELECT at, (SELECT code FROM refusal ORDER BY seq DESC LIMIT 1)
 		FROM refusal ORDER BY seq DESC LIMIT 1 OFFSET ?`, RefusalsPerHour-1).Scan(&oldest, &last)

@@ -12,15 +12,9 @@ import (
 	"quorate/quorum/statement"
 )
 
-// querier is a database or a transaction.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-func answer(ctx context.Context, q querier, request statement.SHA256) (data []byte, found bool, err error) {
+func answer(row *sql.Row) (data []byte, found bool, err error) {
 	var want []byte
-	err = q.QueryRowContext(ctx, `SELECT body, body_digest FROM answer WHERE request = ?`, request[:]).Scan(&data, &want)
+	err = row.Scan(&data, &want)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, false, nil

@@ -79,6 +79,7 @@ type DB struct {
 	path  string
 	write *sql.DB // exactly one connection
 	read  *sql.DB
+	group group
 }
 
 // Open opens the database at path and brings its schema up to date.
@@ -223,7 +224,10 @@ func (db *DB) prepare(ctx context.Context, o Options, migrations []migration) er
 	if err := db.useWAL(ctx); err != nil {
 		return err
 	}
-	return db.migrate(ctx, o.ApplicationID, migrations)
+	if err := db.migrate(ctx, o.ApplicationID, migrations); err != nil {
+		return err
+	}
+	return db.prepareGroup(ctx)
 }
 
 // minVersion is the first release without two bugs that damage databases, in

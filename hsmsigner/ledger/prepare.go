@@ -1,0 +1,72 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// What every request runs; it is prepared once, because SQLite takes as long to
+// read these as to do them.
+const (
+	insertCommitment = `INSERT INTO commitment (channel, target, artifact, sha256, sha512, stage, request, at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (channel, target, artifact) DO NOTHING`
+	selectCommitment = `SELECT sha256, sha512, stage, request, at FROM commitment
+			WHERE channel = ? AND target = ? AND artifact = ?`
+	selectAnswer = `SELECT body, body_digest FROM answer WHERE request = ?`
+	insertAnswer = `INSERT INTO answer (request, channel, target, stage, artifact, sha256, sha512,
+		policy_version, policy_digest, evidence, body, body_digest, at)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT c.sha512 FROM commitment c
+			LEFT JOIN commitment_sha512 l USING (channel, target, artifact)
+			WHERE c.channel = ?2 AND c.target = ?3 AND c.artifact = ?5
+			AND (?7 = zeroblob(64) OR ?7 = c.sha512 OR ?7 = l.sha512)), ?8, ?9, ?10, ?11, ?12, ?13)`
+	insertSignature = `INSERT INTO signature (request, format, key, fingerprint, bytes, signed_at)
+			VALUES (?, ?, ?, ?, ?, ?)`
+	insertStatement = `INSERT INTO statement (request, statement) VALUES (?, ?)`
+)
+
+// querier is a database or a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// prepare is called once.
+func (l *Ledger) prepare(ctx context.Context) (err error) {
+	l.prepared = map[string]*sql.Stmt{}
+	for _, query := range []string{insertCommitment, selectCommitment, selectAnswer, insertAnswer, insertSignature, insertStatement} {
+		if l.prepared[query], err = l.db.PrepareWrite(ctx, query); err != nil {
+			return fmt.Errorf("prepare ledger: %w", err)
+		}
+	}
+	if l.lookup, err = l.db.Read().PrepareContext(ctx, selectAnswer); err != nil {
+		return fmt.Errorf("prepare ledger: %w", err)
+	}
+	return nil
+}
+
+// write runs fn in a transaction, together with what others write meanwhile.
+func (l *Ledger) write(ctx context.Context, fn func(tx querier) error) error {
+	return l.db.WriteGrouped(ctx, func(tx *sql.Tx) error { return fn(&transaction{tx, l.prepared}) })
+}
+
+// transaction runs what is prepared as such.
+type transaction struct {
+	*sql.Tx
+	prepared map[string]*sql.Stmt
+}
+
+func (t *transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if s, ok := t.prepared[query]; ok {
+		return t.StmtContext(ctx, s).ExecContext(ctx, args...)
+	}
+	return t.Tx.ExecContext(ctx, query, args...)
+}
+
+func (t *transaction) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if s, ok := t.prepared[query]; ok {
+		return t.StmtContext(ctx, s).QueryRowContext(ctx, args...)
+	}
+	return t.Tx.QueryRowContext(ctx, query, args...)
+}
