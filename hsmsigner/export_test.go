@@ -80,3 +80,6 @@ var PeekChannel = peekChannel
 
 // MaxAhead is maxAhead.
 const MaxAhead = maxAhead
+
+// SlotsFor is slotsFor.
+var SlotsFor = slotsFor

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -46,11 +45,13 @@ type Server struct {
 	unpublished map[uint64]bool // owned by mu; requests whose answer the bus did not take
 }
 
-// NewServer serves s on conn. As many requests are worked on as there are workers
-// of the token and processors, and one more: while some wait for the token, others
-// are verified, so that the token need not wait for them.
+// slotsFor is how many requests are worked on at a time: enough that the token need not
+// wait while some are verified, and that what waits for the disk shares one commit.
+func slotsFor(workers int) int { return 4*workers + 24 }
+
+// NewServer serves s on conn.
 func NewServer(s *Signer, conn *bus.Conn) *Server {
-	return &Server{signer: s, conn: conn, log: s.log, queue: newQueue(s.turns.free + runtime.GOMAXPROCS(0) + 1),
+	return &Server{signer: s, conn: conn, log: s.log, queue: newQueue(slotsFor(s.turns.free)),
 		again: again, pullWait: pullWait, keepAlive: keepAlive,
 		held: map[*delivery]bool{}, unpublished: map[uint64]bool{}}
 }

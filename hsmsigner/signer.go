@@ -58,7 +58,8 @@ type Signer struct {
 
 	metrics *Metrics
 
-	testOnlyStage func(stage string) // called after each step; tests die here
+	watchSteps    func(step string, took time.Duration) // set before the first request, if at all
+	testOnlyStage func(stage string)                    // called after each step; tests die here
 }
 
 // New makes a signer. It fails if there is no ledger to write the audit to, no
