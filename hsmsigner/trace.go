@@ -17,11 +17,12 @@ type trace struct {
 	start, last time.Time
 	request     []slog.Attr
 	steps       []slog.Attr
+	watch       func(step string, took time.Duration) // nil, or told of each step
 }
 
 func (s *Signer) begin() *trace {
 	at := s.now()
-	return &trace{now: s.now, metrics: s.metrics, start: at, last: at}
+	return &trace{now: s.now, metrics: s.metrics, start: at, last: at, watch: s.watchSteps}
 }
 
 // ask notes what was asked. The values come from whoever sent the request.
@@ -36,6 +37,9 @@ func (t *trace) ask(r *quorum.Request) {
 func (t *trace) step(name string) {
 	at := t.now()
 	t.steps = append(t.steps, slog.Duration(name, at.Sub(t.last)))
+	if t.watch != nil {
+		t.watch(name, at.Sub(t.last))
+	}
 	t.last = at
 }
 

@@ -33,6 +33,7 @@ type cli struct {
 	Key      keyCmd      `cmd:"" help:"Make, list, change and export keys."`
 	Run      runCmd      `cmd:"" help:"Answer sign requests."`
 	Selftest selftestCmd `cmd:"" help:"Make and verify one signature with each key."`
+	Bench    benchCmd    `cmd:"" help:"Measure how fast keys sign, and what a signature costs beside the token."`
 	Ledger   ledgerCmd   `cmd:"" help:"Show what was signed and refused."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 

@@ -1,0 +1,79 @@
+package hsmsigner_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"quorate/hsmsigner"
+	"quorate/hsmsigner/token"
+	"quorate/internal/bus"
+	"quorate/internal/bus/embedded"
+	"quorate/internal/pgpsig"
+)
+
+var (
+	benchRounds = flag.Int("rounds", 5, "pairs of measurements per key type in BenchmarkSigner")
+	benchRound  = flag.Duration("round", time.Second, "time of one measurement in BenchmarkSigner")
+)
+
+// BenchmarkSigner compares the whole way of a request, from its bytes to the answer in
+// the bus's stream, with the token alone, in turns and with as many workers. The
+// second ratio is that of processor time, which the soft token needs like
+// everything else here, and which other programs disturb less.
+func BenchmarkSigner(b *testing.B) {
+	keys := keyConfigs()
+	rsa4096 := hsmsigner.KeyConfig{Label: "rsa4096", Certificate: filepath.Join(b.TempDir(), "rsa4096.asc")}
+	cert := must(hsmsigner.CreateKey(b.Context(), soft.token, hsmsigner.NewKey{Label: "rsa4096", Type: token.RSA4096, UserID: archive, Created: keyTime}))(b)
+	writeFile(b, rsa4096.Certificate, pgpsig.ArmorCertificate(cert.Bytes()), 0o600)
+	publish := publisher(b)
+	for b.Loop() {
+		for _, key := range append([]hsmsigner.KeyConfig{rsa4096}, keys...) {
+			s := must(hsmsigner.MeasureSpeed(b.Context(), hsmsigner.SpeedOptions{Raw: soft.token, Token: soft.token,
+				Workers: soft.token.Stats().Workers, Key: key, Dir: b.TempDir(), Rounds: *benchRounds, Round: *benchRound,
+				Publish: publish, Processor: processorTime}))(b)
+			b.ReportMetric(s.Ratio, key.Label+"/limit")
+			b.ReportMetric(s.Processor, key.Label+"/limit-processor")
+			fmt.Fprintln(os.Stderr, describe(s))
+		}
+	}
+}
+
+func describe(s *hsmsigner.Speed) string {
+	var steps strings.Builder
+	for _, c := range s.Steps {
+		fmt.Fprintf(&steps, ", %s %.2f ms (%.0f%%)", c.Name, c.Time, 100*c.Share)
+	}
+	return fmt.Sprintf("%s: limit %.0f/s, answered %.0f/s, ratio %.2f, of processor time %.2f; under load p50 %.1f ms, p99 %.1f ms; alone p50 %.1f ms, p99 %.1f ms%s",
+		s.Key, s.Limit, s.Rate, s.Ratio, s.Processor, s.P50, s.P99, s.AloneP50, s.AloneP99, &steps)
+}
+
+// publisher puts answers into the record of a bus that syncs each to its disk.
+func publisher(b *testing.B) func(ctx context.Context, r hsmsigner.Reply) error {
+	dir := b.TempDir()
+	seed := filepath.Join(dir, "coord.seed")
+	nkey := must(bus.WriteSeedFile(seed))(b)
+	server := must(embedded.Start(embedded.Options{StoreDir: filepath.Join(dir, "bus"), Logger: quiet(),
+		Users: []bus.User{{Name: "coord", Role: bus.RoleCoordinator, NKey: nkey}}}))(b)
+	b.Cleanup(server.Shutdown)
+	conn := must(bus.Connect(bus.Options{URL: server.URL(), Name: "coord", SeedFile: seed, Logger: quiet()}))(b)
+	b.Cleanup(conn.Close)
+	check(b, bus.EnsureStreams(b.Context(), conn.JS(), 1))
+	subject := must(bus.SignatureSubject("selftest"))(b)
+	return func(ctx context.Context, r hsmsigner.Reply) error {
+		_, err := conn.Publish(ctx, subject, bus.MsgID(r.Answer), r.Answer)
+		return err
+	}
+}
+
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // the ratio would be nonsense, and is printed
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
