@@ -57,6 +57,10 @@ type Speed struct {
 	AloneP50 Milliseconds `json:"alone_p50_ms"` // of one request while there is no other
 	AloneP99 Milliseconds `json:"alone_p99_ms"`
 	Steps    []StepCost   `json:"steps"` // of one request while there is no other
+
+	// Of one request while another one wants thousands of signatures.
+	BesideP50 Milliseconds `json:"beside_p50_ms"`
+	BesideP99 Milliseconds `json:"beside_p99_ms"`
 }
 
 // StepCost is what one step of a request takes on average.
@@ -95,7 +99,7 @@ func MeasureSpeed(ctx context.Context, o SpeedOptions) (*Speed, error) {
 
 func (b *bench) run(ctx context.Context) (*Speed, error) {
 	s := &Speed{Key: b.output.Key, Type: b.kind, Format: b.output.Format}
-	if err := b.alone(ctx, s); err != nil {
+	if err := errors.Join(b.alone(ctx, s), b.beside(ctx, s)); err != nil {
 		return nil, err
 	}
 	var ratios, costs []float64
@@ -154,24 +158,56 @@ func percentiles(list []time.Duration) (p50, p99 Milliseconds) {
 
 // alone answers requests one by one and notes what each step takes.
 func (b *bench) alone(ctx context.Context, s *Speed) error {
-	requests, err := b.requests(200)
-	if err != nil {
-		return err
-	}
 	spent := map[string]time.Duration{}
 	b.signer.watchSteps = func(step string, took time.Duration) { spent[step] += took }
-	defer func() { b.signer.watchSteps = nil }()
-	var times []time.Duration
-	for start := time.Now(); len(times) < len(requests) && (len(times) < 20 || time.Since(start) < b.Round); {
-		took, err := b.answer(ctx, requests[len(times)])
-		if err != nil {
-			return err
-		}
-		times = append(times, took)
+	times, err := b.oneByOne(ctx)
+	if b.signer.watchSteps = nil; err != nil {
+		return err
 	}
 	s.Steps = stepCosts(spent, len(times))
 	s.AloneP50, s.AloneP99 = percentiles(times)
 	return nil
+}
+
+// beside does so while another request wants the token all the time.
+func (b *bench) beside(ctx context.Context, s *Speed) error {
+	digest := sha512.Sum512([]byte(selftestText))
+	huge, end := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	for range 2 * b.Workers {
+		wg.Go(func() {
+			for b.signer.turns.take(huge, "huge", "huge") == nil {
+				if _, err := b.Token.Sign(huge, b.Key.Label, crypto.SHA512, digest[:]); err != nil {
+					end() // it is measured without, and the next measurement fails
+				}
+				b.signer.turns.giveBack()
+			}
+		})
+	}
+	times, err := b.oneByOne(ctx)
+	end()
+	wg.Wait()
+	if err != nil {
+		return err
+	}
+	s.BesideP50, s.BesideP99 = percentiles(times)
+	return nil
+}
+
+// oneByOne answers requests for the time of a round, but some in any case.
+func (b *bench) oneByOne(ctx context.Context) (times []time.Duration, err error) {
+	requests, err := b.requests(maxOneByOne)
+	if err != nil {
+		return nil, err
+	}
+	for start := time.Now(); len(times) < len(requests) && (len(times) < 20 || time.Since(start) < b.Round); {
+		took, err := b.answer(ctx, requests[len(times)])
+		if err != nil {
+			return nil, err
+		}
+		times = append(times, took)
+	}
+	return times, nil
 }
 
 func stepCosts(spent map[string]time.Duration, n int) (list []StepCost) {

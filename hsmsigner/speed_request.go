@@ -146,8 +146,11 @@ func (b *bench) request() ([]byte, error) {
 	return json.Marshal(r, json.Deterministic(true))
 }
 
-// maxBenchRequests bounds the memory of a round.
-const maxBenchRequests = 20_000
+// What bounds the memory of a round, and the time to make ready for one.
+const (
+	maxBenchRequests = 20_000
+	maxOneByOne      = 1_000
+)
 
 func (b *bench) requests(n int) (list [][]byte, err error) {
 	list = make([][]byte, min(n, maxBenchRequests))

@@ -22,7 +22,7 @@ func TestMeasureSpeed(t *testing.T) {
 		Rounds: 1, Round: time.Millisecond, Publish: func(context.Context, hsmsigner.Reply) error { return nil }}
 	s := must(hsmsigner.MeasureSpeed(t.Context(), o))(t)
 	if s.Key != "p256" || s.Type != "p256" || s.Format != "openpgp" || s.Limit <= 0 || s.Rate <= 0 || s.Ratio <= 0 ||
-		s.P50 <= 0 || s.P99 < s.P50 || s.AloneP50 <= 0 {
+		s.P50 <= 0 || s.P99 < s.P50 || s.AloneP50 <= 0 || s.BesideP99 <= 0 {
 		t.Errorf("%+v", s)
 	}
 	var names []string
