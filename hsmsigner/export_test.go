@@ -49,30 +49,19 @@ func TokenPID(v *Service) int { return v.token.Process().PID }
 // Turns are what requests share a token of so many workers by.
 type Turns = turns
 
-func NewTurns(workers int) *Turns { return &turns{free: workers} }
+// NewTurns is newTurns.
+var NewTurns = newTurns
 
 // Of is the token as the request may use it.
 func (t *turns) Of(tok Token, r *quorum.Request) Token { return t.of(tok, r) }
 
 // Waiting is how many operations wait for their turn, and Free how many may begin.
-func (t *turns) Waiting() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.waiting.count()
-}
+func (t *turns) Waiting() int { return t.depth() }
 
 func (t *turns) Free() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.free
-}
-
-func (l *lanes[T]) count() int {
-	n := len(l.items)
-	for _, in := range l.inner {
-		n += in.count()
-	}
-	return n
 }
 
 // PeekChannel is peekChannel.

@@ -54,7 +54,7 @@ func (c *healthCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(descRestarts, p.Restarts)
 	counter(descDeadlines, p.Deadlines)
 	counter(descRetries, s.Retries)
-	gauge(descQueue, float64(s.QueueDepth))
+	gauge(descQueue, float64(s.QueueDepth+now.signer.turns.depth()))
 	gauge(descBusy, float64(s.Busy))
 	gauge(descWorkers, float64(s.Workers))
 	policy := now.signer.Policy()

@@ -51,7 +51,7 @@ func slotsFor(workers int) int { return 4*workers + 24 }
 
 // NewServer serves s on conn.
 func NewServer(s *Signer, conn *bus.Conn) *Server {
-	return &Server{signer: s, conn: conn, log: s.log, queue: newQueue(slotsFor(s.turns.free)),
+	return &Server{signer: s, conn: conn, log: s.log, queue: newQueue(slotsFor(s.workers)),
 		again: again, pullWait: pullWait, keepAlive: keepAlive,
 		held: map[*delivery]bool{}, unpublished: map[uint64]bool{}}
 }

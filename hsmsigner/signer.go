@@ -54,6 +54,7 @@ type Signer struct {
 	policy  atomic.Pointer[policy.Policy] // replaced as a whole by SetPolicy
 	flights flights
 	turns   *turns
+	workers int           // of the token
 	parsing chan struct{} // held while a large request is parsed
 
 	metrics *Metrics
@@ -76,10 +77,10 @@ func New(o Options) (*Signer, error) {
 	}
 	s := &Signer{token: o.Token, ledger: o.Ledger, keys: map[string]Key{}, name: o.Name, now: o.Now, log: o.Logger,
 		flights: flights{running: map[statement.SHA256]chan struct{}{}}, parsing: make(chan struct{}, 1), testOnlyStage: func(string) {}}
-	if o.Workers == 0 {
-		o.Workers = 2
+	if s.workers = o.Workers; s.workers == 0 {
+		s.workers = 2
 	}
-	s.turns = &turns{free: o.Workers}
+	s.turns = newTurns(s.workers)
 	if s.now == nil {
 		s.now = time.Now
 	}

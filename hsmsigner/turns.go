@@ -15,7 +15,12 @@ type turns struct {
 	mu      sync.Mutex
 	free    int          // owned by mu; operations that may begin
 	waiting lanes[*turn] // owned by mu; by channel and request
+	queued  int          // owned by mu; how many of them somebody waits for
 }
+
+// newTurns lets twice as many operations begin as the token has workers: the next
+// one must be there when a worker is done, and the token keeps its limit by itself.
+func newTurns(workers int) *turns { return &turns{free: 2 * workers} }
 
 // turn is an operation that waits.
 type turn struct {
@@ -31,6 +36,7 @@ func (t *turns) take(ctx context.Context, channel, request string) error {
 	w := &turn{begin: make(chan struct{})}
 	t.mu.Lock()
 	t.waiting.push(w, channel, request)
+	t.queued++
 	t.next()
 	t.mu.Unlock()
 	select {
@@ -46,6 +52,7 @@ func (t *turns) take(ctx context.Context, channel, request string) error {
 		t.next()
 	default:
 		w.gone = true
+		t.queued--
 	}
 	return ctx.Err()
 }
@@ -66,6 +73,7 @@ func (t *turns) next() {
 		}
 		if !w.gone {
 			t.free--
+			t.queued--
 			close(w.begin)
 		}
 	}
@@ -89,4 +97,11 @@ func (t *inTurn) Sign(ctx context.Context, label string, hash crypto.Hash, diges
 	}
 	defer t.turns.giveBack()
 	return t.Token.Sign(ctx, label, hash, digest)
+}
+
+// depth is how many operations wait for their turn.
+func (t *turns) depth() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.queued
 }
