@@ -6,11 +6,15 @@ import (
 	"crypto/sha512"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"quorate/hsmsigner/token"
+	"quorate/hsmsigner/tokenproc"
 	"quorate/quorum/format"
 	"quorate/quorum/policy"
 )
@@ -18,6 +22,24 @@ import (
 // RawToken makes signatures that nobody sees; [token.Token] does.
 type RawToken interface {
 	Exercise(ctx context.Context, label string, hash crypto.Hash, digest []byte) error
+}
+
+// OpenForSpeed opens the configured token twice, asking for the PIN once: in this
+// process, for its own speed, and in a process of its own, as a signer has it.
+func OpenForSpeed(ctx context.Context, c TokenConfig, prompt io.Writer, log *slog.Logger) (*token.Token, *tokenproc.Proxy, error) {
+	config, err := c.open(prompt, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := token.Open(ctx, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := tokenproc.Start(ctx, c.process(config, log))
+	if err != nil {
+		return nil, nil, errors.Join(err, raw.Close())
+	}
+	return raw, p, nil
 }
 
 // SpeedOptions say what [MeasureSpeed] measures. All but the functions must be set.

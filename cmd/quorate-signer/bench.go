@@ -44,15 +44,15 @@ func (c *benchCmd) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	log := logger(s, "text", slog.LevelWarn)
-	tok, err := hsmsigner.OpenToken(ctx, conf.Token, s.err, log)
+	raw, tok, err := hsmsigner.OpenForSpeed(ctx, conf.Token, s.err, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, tok.Close()) }()
+	defer func() { err = errors.Join(err, tok.Close(), raw.Close()) }()
 	var list []*hsmsigner.Speed
 	for _, k := range keys {
 		// Three measurements a round, and two before.
-		speed, err := hsmsigner.MeasureSpeed(ctx, hsmsigner.SpeedOptions{Raw: tok, Token: tok, Workers: tok.Stats().Workers,
+		speed, err := hsmsigner.MeasureSpeed(ctx, hsmsigner.SpeedOptions{Raw: raw, Token: tok, Workers: tok.Stats().Workers,
 			Key: k, Policy: p, Dir: filepath.Dir(conf.Ledger), Rounds: benchRounds, Round: c.Time / (3*benchRounds + 2)})
 		if err != nil {
 			return err
