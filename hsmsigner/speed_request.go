@@ -39,7 +39,7 @@ type bench struct {
 const benchOperators, benchNeed = 3, 2
 
 func newBench(ctx context.Context, o SpeedOptions) (_ *bench, err error) {
-	b := &bench{SpeedOptions: o, output: policy.Output{Key: o.Key.Label, Format: formatsOf(o.Policy, o.Key)[0]}}
+	b := &bench{SpeedOptions: o, output: policy.Output{Key: o.Key.Label, Format: benchFormat(o.Policy, o.Key)}}
 	key, err := LoadKey(o.Key)
 	if err != nil {
 		return nil, err
@@ -72,6 +72,17 @@ func newBench(ctx context.Context, o SpeedOptions) (_ *bench, err error) {
 	}
 	b.kind, err = format.KeyTypeOf(b.signer.keys[o.Key.Label].public)
 	return b, err
+}
+
+// benchFormat is the first that the policy wants of the key. A cleartext message costs
+// what a detached signature does, and needs a text besides.
+func benchFormat(p *policy.Policy, c KeyConfig) policy.Format {
+	for _, f := range formatsOf(p, c) {
+		if f != format.Cleartext {
+			return f
+		}
+	}
+	return format.OpenPGP
 }
 
 func (b *bench) close() {

@@ -42,6 +42,21 @@ func TestMeasureSpeed(t *testing.T) {
 	}
 }
 
+// TestMeasureSpeedFormat: the format is what the policy wants of the key, as far as it
+// can be measured.
+func TestMeasureSpeedFormat(t *testing.T) {
+	for sign, want := range map[string]string{"sshsig": "sshsig", "openpgp-cleartext": "openpgp"} {
+		p := loadPolicy(t, policyText(t, 8, func(text string) string {
+			return strings.ReplaceAll(text, `format = "openpgp", key = "p256"`, `format = "`+sign+`", key = "p256"`)
+		}))
+		s := must(hsmsigner.MeasureSpeed(t.Context(), hsmsigner.SpeedOptions{Raw: soft.token, Token: soft.token, Workers: 2,
+			Key: keyConfigs()[1], Policy: p, Dir: t.TempDir(), Rounds: 1, Round: time.Millisecond}))(t)
+		if string(s.Format) != want {
+			t.Errorf("%s is measured for %s", s.Format, sign)
+		}
+	}
+}
+
 func TestMeasureSpeedFails(t *testing.T) {
 	o := hsmsigner.SpeedOptions{Raw: soft.token, Workers: 2, Key: keyConfigs()[1], Dir: t.TempDir(), Rounds: 1, Round: time.Millisecond}
 	for want, change := range map[string]func(){
