@@ -206,7 +206,7 @@ func (s *Statement) readSubjects(subjects []jsonSubject) error {
 
 func (a *Artifact) read(js jsonSubject, path string) error {
 	a.Name = js.Name
-	if !validArtifactName(js.Name) {
+	if !ValidArtifactName(js.Name) {
 		return refuse(CodeBadField, path+"name", "%q is not a plain file name of at most %d bytes", clip(js.Name), MaxName)
 	}
 	if err := a.SHA256.UnmarshalText([]byte(js.Digest.SHA256)); err != nil {
@@ -345,9 +345,9 @@ func ValidTarget(s string) bool {
 	return true
 }
 
-// validArtifactName refuses what could leave a folder or a line when the name
+// ValidArtifactName reports whether s can name an artifact. It refuses what could leave a folder or a line when the name
 // is used as one; everything else that a file can be called is allowed.
-func validArtifactName(s string) bool {
+func ValidArtifactName(s string) bool {
 	return s != "" && s != "." && s != ".." && len(s) <= MaxName &&
 		utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
 }

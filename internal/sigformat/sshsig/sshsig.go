@@ -23,7 +23,6 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/big"
 
@@ -185,28 +184,4 @@ func armor(blob []byte) []byte {
 	}
 	b.WriteString(text + "\n" + end + "\n")
 	return b.Bytes()
-}
-
-// errArmor is for everything that is not one armoured block.
-var errArmor = errors.New("ssh signature: not one armoured block")
-
-// dearmor reads exactly one block and nothing around it. Lines may be of any
-// length up to the 76 of the specification; ssh-keygen breaks at 70.
-func dearmor(data []byte) ([]byte, error) {
-	body, ok := bytes.CutPrefix(data, []byte(begin+"\n"))
-	body, ok2 := bytes.CutSuffix(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"+end))
-	if !ok || !ok2 {
-		return nil, errArmor
-	}
-	lines := bytes.Split(body, []byte("\n"))
-	for _, line := range lines {
-		if len(line) == 0 || len(line) > width || bytes.ContainsAny(line, "\r") {
-			return nil, errArmor
-		}
-	}
-	blob, err := base64.StdEncoding.Strict().DecodeString(string(bytes.Join(lines, nil)))
-	if err != nil {
-		return nil, errArmor
-	}
-	return blob, nil
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"quorate/internal/sigformat"
+	armour "quorate/quorum/sshsig"
 )
 
 // maxSignature bounds what is read: RSA-8192 needs about 3 kB.
@@ -40,7 +41,7 @@ func Parse(armored []byte) (*Signature, error) {
 	if len(armored) > maxSignature {
 		return nil, fmt.Errorf("ssh signature: %d bytes, at most %d", len(armored), maxSignature)
 	}
-	blob, err := dearmor(armored)
+	blob, err := armour.Dearmor(armored)
 	if err != nil {
 		return nil, err
 	}
