@@ -78,6 +78,9 @@ func Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 	if ref := cmp.Or(checkOutputs(ch, r), checkSignables(r)); ref != nil {
 		return nil, ref
 	}
+	if ref := checkActs(p, r, at); ref != nil {
+		return nil, ref
+	}
 	v, ref := checkEvidence(p, ch, r, at)
 	if ref != nil {
 		return nil, ref

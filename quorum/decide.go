@@ -74,6 +74,7 @@ type Verdict struct {
 	Changed   []Change         `json:"changed,omitempty"`     // votes that were replaced by another digest
 	Late      []Late           `json:"late,omitempty"`        // dissent after the signature, or passed over by it
 	Revoked   []Member         `json:"revoked,omitempty"`     // votes that no longer count: the key is revoked
+	Stops     []Stop           `json:"stops,omitempty"`       // acts of maintainers that give the state, or would
 	Reason    Reason           `json:"reason"`                // why the state is what it is
 	Needs     []Need           `json:"needs,omitempty"`       // what would make it agreed
 	Since     time.Time        `json:"since,omitzero"`        // when the quorum was complete
@@ -153,6 +154,7 @@ const (
 	ReasonPartlySigned Reason = "partly-signed" // agreed, or waiting when votes are gone: some outputs are still to be signed
 	ReasonLateDissent  Reason = "late-dissent"
 	ReasonWithdrawn    Reason = "withdrawn"
+	ReasonStopped      Reason = "maintainer" // held, withdrawn or disputed: a maintainer said so
 )
 
 // Need says what would make a digest pass: More operators out of From.
@@ -164,9 +166,10 @@ type Need struct {
 
 // Decide judges every artifact of one case. It is a pure function: the channel's
 // rule, the statements in the order of the record, what was signed, and the
-// reading of a clock give the same verdicts everywhere and at any later time.
+// reading of a clock give the same verdicts everywhere and at any later time. So do
+// the acts of maintainers that stand in the way of the case or of a part of it.
 // Verdicts come sorted by the artifact's name.
-func Decide(ch *policy.Channel, obs []Observation, signed map[string]Signature, at time.Time) []Verdict {
+func Decide(ch *policy.Channel, obs []Observation, signed map[string]Signature, at time.Time, stops ...Stop) []Verdict {
 	d := newTally(ch, obs, signed, at)
 	order, votes := make([]*slot, len(d.slots)), 0
 	for i := range d.slots {
@@ -178,6 +181,7 @@ func Decide(ch *policy.Channel, obs []Observation, signed map[string]Signature, 
 	verdicts := make([]Verdict, len(order))
 	for i, s := range order {
 		d.judge(s, &verdicts[i])
+		apply(stops, &verdicts[i], s.signed != nil)
 	}
 	return verdicts
 }

@@ -139,6 +139,8 @@ func explainReason(v *Verdict) string {
 		return "Some of the channel's signatures exist, others are still to be made."
 	case ReasonLateDissent:
 		return "The signature stands, because nothing can take it back, but it may be over a bad file."
+	case ReasonStopped:
+		return v.stopped()
 	case ReasonWithdrawn:
 		return "Every operator that had voted took its vote back."
 	}
@@ -182,6 +184,7 @@ func (v *Verdict) facts() (out []string) {
 	if len(v.Missing) > 0 {
 		say("No answer from %s.", names(v.Missing))
 	}
+	v.acts(say)
 	v.history(say)
 	return out
 }
@@ -266,6 +269,9 @@ func (v *Verdict) next() (out []string) {
 	if v.Reason == ReasonNoSignable && len(v.Needs) > 0 {
 		return []string{v.Needs[0].who() + " it with what is missing: for a text, with quorate attest --text or texts in agent.toml. " +
 			"A channel that signs texts is for nothing else."}
+	}
+	if v.Reason == ReasonStopped {
+		return v.nextStopped()
 	}
 	needs, _ := told(v.Needs)
 	for _, n := range needs {

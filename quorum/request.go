@@ -84,6 +84,7 @@ type Request struct {
 	Outputs   []policy.Output           `json:"outputs"`
 	Policy    PolicyRef                 `json:"policy"`
 	Evidence  []Evidence                `json:"evidence"`
+	Acts      [][]byte                  `json:"acts,omitempty"` // of maintainers, as they were received
 }
 
 // Case returns what the request is about.
@@ -93,7 +94,7 @@ func (r *Request) Case() statement.Case {
 
 // ComputeID hashes what is to be signed: version, channel, target, stage,
 // artifact, digests, states and outputs, each behind its length in eight bytes.
-// Policy and evidence stay out, so that one more vote is not another request.
+// Policy, evidence and acts stay out, so that one more vote is not another request.
 func (r *Request) ComputeID() statement.SHA256 {
 	h := sha256.New()
 	put := func(b []byte) {

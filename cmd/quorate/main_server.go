@@ -78,7 +78,12 @@ func exitOf(a *api.Artifact) int {
 		return exitOK
 	case quorum.Conflicting, quorum.Unreachable, quorum.Disputed:
 		return exitDisagree
-	case quorum.Waiting, quorum.Withdrawn:
+	case quorum.Withdrawn:
+		if a.Reason == quorum.ReasonStopped {
+			return exitRefused
+		}
+		return exitWaiting
+	case quorum.Waiting:
 		return exitWaiting
 	case quorum.Held:
 		return exitRefused

@@ -69,7 +69,8 @@ func (f *finding) hope() int {
 // that digest in hand.
 func judge(a *api.Artifact, have statement.SHA256, key string) finding {
 	f := finding{artifact: a, message: explain(a), code: exitOf(a)}
-	f.final = a.State == quorum.Unreachable || a.State == quorum.Disputed
+	f.final = a.State == quorum.Unreachable || a.State == quorum.Disputed ||
+		a.State == quorum.Withdrawn && a.Reason == quorum.ReasonStopped // by a maintainer, for ever
 	if settled(a) && a.SHA256 != have {
 		f.message = "this file is not what the builders agreed on (that is sha256 " + a.SHA256.String() + "). " + f.message
 		f.code, f.final = exitDisagree, a.State != quorum.Held

@@ -38,8 +38,8 @@ func (l *loader) run() {
 	if l.f.Expires.IsZero() {
 		l.bad("expires is missing")
 	}
-	if max(len(l.f.Operators), len(l.f.Groups), len(l.f.Channels)) > maxEntries {
-		l.bad("more than %d operators, groups or channels", maxEntries)
+	if max(len(l.f.Operators), len(l.f.Groups), len(l.f.Channels), len(l.f.Maintainers)) > maxEntries {
+		l.bad("more than %d operators, groups, channels or maintainers", maxEntries)
 		return
 	}
 	for _, o := range l.f.Operators {
@@ -53,6 +53,9 @@ func (l *loader) run() {
 	}
 	l.checkMembers()
 	l.checkCycles()
+	for _, m := range l.f.Maintainers {
+		l.maintainer(m)
+	}
 	if len(l.problems) > 0 {
 		return
 	}
@@ -237,6 +240,7 @@ func (l *loader) channel(f fileChannel) {
 	l.settle(c, f.Settle)
 	l.outputs(c)
 	l.quorum(c, f)
+	l.rights(c, f.Maintainers)
 	l.p.Channels = append(l.p.Channels, c)
 	l.p.channels[c.Name] = c
 }

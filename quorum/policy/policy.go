@@ -23,6 +23,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"quorate/quorum/act"
 	"quorate/quorum/statement"
 )
 
@@ -41,6 +42,8 @@ type Policy struct {
 	Channels  []*Channel
 	Digest    statement.SHA256 // of the file's bytes
 	KeyFiles  string           // folder of OpenPGP key files, relative to the policy file; may be empty
+
+	Maintainers []*Maintainer
 
 	builders map[string]*Builder
 	filed    map[string]*Builder // every name that foreign statements are filed under
@@ -102,6 +105,8 @@ type Channel struct {
 	Settle  time.Duration // wait this long after agreement for dissent
 	Dissent Dissent
 	Sign    []Output
+
+	rights map[string][]act.Kind // by maintainer
 }
 
 // Matches reports whether the channel is for the target.
@@ -158,12 +163,13 @@ var ErrExpired = errors.New("policy has expired")
 // The file, as it is written. It is the reference of the policy's keys.
 type (
 	file struct {
-		Version   uint64         `toml:"version"`  // raised by one with every change
-		Expires   time.Time      `toml:"expires"`  // RFC 3339; nothing is signed from then on
-		Keys      string         `toml:"keys"`     // folder of OpenPGP key files, relative to this file
-		Operators []fileOperator `toml:"operator"` // who has a vote
-		Groups    []fileGroup    `toml:"group"`    // thresholds over operators and other groups
-		Channels  []fileChannel  `toml:"channel"`  // what is signed, and on whose word
+		Version     uint64           `toml:"version"`    // raised by one with every change
+		Expires     time.Time        `toml:"expires"`    // RFC 3339; nothing is signed from then on
+		Keys        string           `toml:"keys"`       // folder of OpenPGP key files, relative to this file
+		Operators   []fileOperator   `toml:"operator"`   // who has a vote
+		Maintainers []fileMaintainer `toml:"maintainer"` // who may hold, release, withdraw, ask again
+		Groups      []fileGroup      `toml:"group"`      // thresholds over operators and other groups
+		Channels    []fileChannel    `toml:"channel"`    // what is signed, and on whose word
 	}
 	fileOperator struct {
 		Name     string        `toml:"name"`
@@ -189,13 +195,14 @@ type (
 		Members []string `toml:"members"`
 	}
 	fileChannel struct {
-		Name       string   `toml:"name"`
-		Targets    []string `toml:"targets"`
-		Quorum     string   `toml:"quorum"`      // a group, or one operator
-		Settle     string   `toml:"settle"`      // such as "10m"; empty: sign at once
-		Dissent    Dissent  `toml:"dissent"`     // "hold" (default) or "report"
-		AllowSplit bool     `toml:"allow_split"` // accept a quorum that two digests could pass
-		Sign       []Output `toml:"sign"`
+		Name        string       `toml:"name"`
+		Targets     []string     `toml:"targets"`
+		Quorum      string       `toml:"quorum"`      // a group, or one operator
+		Settle      string       `toml:"settle"`      // such as "10m"; empty: sign at once
+		Dissent     Dissent      `toml:"dissent"`     // "hold" (default) or "report"
+		AllowSplit  bool         `toml:"allow_split"` // accept a quorum that two digests could pass
+		Sign        []Output     `toml:"sign"`
+		Maintainers []fileRights `toml:"maintainers"` // who may do what here
 	}
 )
 
