@@ -212,31 +212,22 @@ func (a *agent) consume(ctx context.Context, progress func()) error {
 	if err := a.conn.Ready(ctx); err != nil {
 		return err
 	}
-	consumer, err := a.conn.AgentConsumer(ctx)
+	q, err := a.queue(ctx)
 	if err != nil {
 		return err
 	}
 	beat := defaultBeat
-	if wait := consumer.CachedInfo().Config.AckWait; wait > 0 {
+	if wait := q.jobs.CachedInfo().Config.AckWait; wait > 0 {
 		beat = wait / 3
 	}
 	for ctx.Err() == nil {
-		// One at a time: a job waiting in a buffer here could be built elsewhere.
-		batch, err := consumer.Fetch(1, jetstream.FetchMaxWait(fetchWait))
+		m, err := q.next(ctx)
 		if err != nil {
-			return fmt.Errorf("fetch job: %w", err)
+			return err
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case m, ok := <-batch.Messages():
-			if ok {
-				progress()
-				a.handle(ctx, m, beat)
-			}
-		}
-		if err := batch.Error(); err != nil && !errors.Is(err, jetstream.ErrNoMessages) {
-			return fmt.Errorf("fetch job: %w", err)
+		if m != nil {
+			progress()
+			a.handle(ctx, m, beat)
 		}
 	}
 	return nil
@@ -248,6 +239,10 @@ func (a *agent) handle(ctx context.Context, m jetstream.Msg, beat time.Duration)
 	if err != nil {
 		a.log.Error("job refused", "subject", m.Subject(), "error", err)
 		a.end("terminate job", m.TermWithReason("refused by the agent"))
+		return
+	}
+	if job.Builder != "" && job.Builder != a.state.Config.Name {
+		a.end("acknowledge job of another builder", m.Ack())
 		return
 	}
 	log := a.log.With("job", job.ID, "channel", job.Channel, "target", job.Target)
@@ -292,7 +287,11 @@ func (a *agent) accept(m jetstream.Msg) (*wire.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.Subject() != subject {
+	urgent, err := bus.UrgentJobSubject(job.Channel)
+	if err != nil {
+		return nil, err
+	}
+	if m.Subject() != subject && m.Subject() != urgent {
 		return nil, fmt.Errorf("job %s for channel %s came on another subject", job.ID, job.Channel)
 	}
 	if !slices.Contains(a.state.Config.Channels, job.Channel) {

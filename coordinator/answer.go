@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"quorate/coordinator/store"
+	"quorate/internal/api"
 	"quorate/internal/pgpsig"
 	"quorate/internal/sigcheck"
 	"quorate/internal/sigformat/vsa"
@@ -218,5 +219,10 @@ func (c *Coordinator) raise(tx *store.Tx, cs statement.Case, artifact, code, mes
 	for _, s := range []string{code, cs.Channel, cs.Target, cs.Stage, artifact, detail} {
 		fmt.Fprintf(h, "%d:%s\n", len(s), s)
 	}
-	return tx.AddAlarm(&store.Alarm{ID: statement.SHA256(h.Sum(nil)), Channel: cs.Channel, Body: body})
+	isNew, err = tx.AddAlarm(&store.Alarm{ID: statement.SHA256(h.Sum(nil)), Channel: cs.Channel, Body: body})
+	if err != nil || !isNew {
+		return isNew, err
+	}
+	return true, addEvent(tx, &api.Event{Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage, TargetID: store.NewCaseID(cs).String(),
+		Artifact: artifact, Alarm: &api.Alarm{Code: code, Message: message}})
 }

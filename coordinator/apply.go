@@ -29,6 +29,8 @@ type application struct {
 	results map[string]int // by result, for the metrics
 	codes   map[statement.Code]int
 	alarms  int
+	events  int // acts that others should hear of
+	jobs    int // that acts ask for
 
 	policies map[statement.SHA256]*policy.Policy // former ones, as they were needed
 }
@@ -48,8 +50,11 @@ func (c *Coordinator) apply(batch []entry, fresh bool) error {
 		return fmt.Errorf("apply messages from %d on: %w", batch[0].Seq, err)
 	}
 	c.metrics.applied(a, time.Since(started))
-	if a.alarms > 0 {
+	if a.alarms+a.jobs > 0 {
 		c.wakeAsk()
+	}
+	if a.alarms+a.events > 0 {
+		c.events.notify()
 	}
 	return nil
 }
@@ -86,6 +91,11 @@ func (a *application) one(e *entry) error {
 	}
 	if e.refusal == nil && e.answer != nil {
 		if err := a.answer(e); err != nil {
+			return err
+		}
+	}
+	if e.refusal == nil && e.act != nil {
+		if err := a.act(e); err != nil {
 			return err
 		}
 	}

@@ -33,6 +33,9 @@ func (c *Coordinator) askDue(ctx context.Context) error {
 	if err := c.publishAlarms(ctx); err != nil {
 		return err
 	}
+	if err := c.publishRebuilds(ctx); err != nil {
+		return err
+	}
 	if c.policy.Expired(c.now()) {
 		return nil // no signer would say yes; /readyz says why nothing happens
 	}
@@ -136,16 +139,24 @@ func (c *Coordinator) request(tx *store.Tx, row *store.Request) (r *quorum.Reque
 	if len(outputs) == 0 {
 		return nil, "", nil
 	}
+	if stopped, err := stopped(tx, cs.Case, row.Artifact); err != nil || stopped {
+		return nil, "", err // the verdict says so in a moment
+	}
+	acts, err := tx.ActMessages(cs.Case, row.Artifact)
+	if err != nil {
+		return nil, "", err
+	}
 	stmts, err := c.evidence(tx, v)
 	if err != nil {
 		return nil, "", err
 	}
-	if stmts = trim(ch, v, stmts, maxRequest); stmts == nil {
+	if stmts = trim(ch, v, stmts, maxRequest-encodedSize(acts)); stmts == nil {
 		return nil, "the evidence is too large for one request, even with the fewest votes that meet the quorum", nil
 	}
 	if r, err = quorum.NewRequest(c.policy, cs.Case, v, outputs, stmts); err != nil {
 		return nil, err.Error(), nil
 	}
+	r.Acts = acts // what was held and released: the signer judges that, too
 	return r, "", nil
 }
 

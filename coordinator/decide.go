@@ -78,11 +78,19 @@ func (c *Coordinator) decideCase(tx *store.Tx, cs store.Case, now time.Time, d *
 	if err != nil {
 		return err
 	}
-	verdicts := quorum.Decide(ch, obs, signedBy(ch, sigs), now)
+	list, stops, err := stops(tx, cs.Case)
+	if err != nil {
+		return err
+	}
+	signed := signedBy(ch, sigs)
+	verdicts := quorum.Decide(ch, obs, signed, now, stops...)
 	if len(verdicts) == 0 && len(obs) == 0 {
 		return c.forget(tx, cs, d)
 	}
 	if err := c.storeVerdicts(tx, cs, verdicts, d); err != nil {
+		return err
+	}
+	if err := c.alarmActs(tx, cs, list, signed, d); err != nil {
 		return err
 	}
 	p := planner{c: c, tx: tx, cs: cs, ch: ch, sigs: sigs, now: now}

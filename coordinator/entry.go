@@ -9,6 +9,7 @@ import (
 	"quorate/coordinator/store"
 	"quorate/internal/bus"
 	"quorate/quorum"
+	"quorate/quorum/act"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
@@ -49,6 +50,9 @@ type entry struct {
 	stmt   *statement.Statement
 	obs    quorum.Observation // of stmt
 	answer *quorum.Answer
+	act    *act.Signed
+
+	maintainer string // who signed act
 }
 
 // examine parses and verifies a batch on all processors. The order stays.
@@ -65,6 +69,8 @@ func (e *entry) examine(p *policy.Policy) {
 		e.examineStatement(p, channel, builder)
 	case kind == bus.KindSignature:
 		e.examineAnswer(channel)
+	case kind == bus.KindControl:
+		e.examineAct(p, channel)
 	default:
 		e.refusal = refuse(CodeNotSupported, "messages of kind %q are not known to this version", kind)
 	}
@@ -73,6 +79,7 @@ func (e *entry) examine(p *policy.Policy) {
 func (e *entry) examineStatement(p *policy.Policy, channel, builder string) {
 	s, err := statement.Parse(e.Raw)
 	if err != nil {
+		e.foreign = isAct(e.Raw)
 		e.refuse(err)
 		return
 	}
@@ -92,6 +99,7 @@ func (e *entry) examineStatement(p *policy.Policy, channel, builder string) {
 func (e *entry) examineAnswer(channel string) {
 	a, err := quorum.ParseAnswer(e.Raw)
 	if err != nil {
+		e.foreign = isAct(e.Raw)
 		e.refusal = refuse(CodeBadAnswer, "%v", err)
 		return
 	}
@@ -110,8 +118,12 @@ func (e *entry) examineAnswer(channel string) {
 func (e *entry) refuse(err error) {
 	e.refusal = &refusal{statement.CodeBadEnvelope, err.Error()}
 	var se *statement.Error
-	if errors.As(err, &se) {
+	var ae *act.Error
+	switch {
+	case errors.As(err, &se):
 		e.refusal.code = se.Code
+	case errors.As(err, &ae):
+		e.refusal.code = ae.Code
 	}
 }
 

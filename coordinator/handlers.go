@@ -101,6 +101,9 @@ func (c *Coordinator) getTarget(r *http.Request) (out api.TargetDetail, err erro
 	if out.Artifacts, err = c.artifacts(&t, ""); err != nil {
 		return out, err
 	}
+	if out.Acts, out.Alarms, err = c.aroundTarget(&t); err != nil {
+		return out, err
+	}
 	list, err := c.db.Statements(t.ID)
 	out.Statements = make([]api.StatementInfo, len(list))
 	for i, s := range list {

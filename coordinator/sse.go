@@ -166,7 +166,7 @@ func (s *eventStream) send() error {
 				return err
 			}
 			if s.filter.matches(&body) {
-				fmt.Fprintf(&b, "event: verdict\nid: %s-%d\ndata: %s\n\n", s.epoch, e.ID, e.Body)
+				fmt.Fprintf(&b, "event: %s\nid: %s-%d\ndata: %s\n\n", body.Type(), s.epoch, e.ID, e.Body)
 			}
 			s.at = e.ID
 		}

@@ -46,6 +46,14 @@ func trim(ch *policy.Channel, v *quorum.Verdict, stmts []*statement.Statement, l
 	return keep
 }
 
+// encodedSize is what the bytes take in a request, in base64.
+func encodedSize(list [][]byte) (size int) {
+	for _, b := range list {
+		size += 4*((len(b)+2)/3) + 4
+	}
+	return size
+}
+
 func fits(stmts []*statement.Statement, limit int) bool {
 	size := requestRoom
 	for _, s := range stmts {

@@ -4,22 +4,21 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	builderagent "quorate/builder-agent"
 	"quorate/internal/bus"
+	"quorate/internal/render"
 	"quorate/internal/wire"
 	"quorate/quorum"
 	"quorate/quorum/statement"
 )
 
 type requestCmd struct {
-	NATS   string `name:"nats" env:"QUORATE_NATS" default:"nats://127.0.0.1:7422" placeholder:"URL" help:"Address of the bus (default ${default})."`
-	NKey   string `name:"nkey" required:"" env:"QUORATE_NKEY" placeholder:"FILE" help:"Seed file of a user of the bus that may ask for builds (role tooling)."`
-	Name   string `env:"QUORATE_NAME" default:"tooling" placeholder:"NAME" help:"Name of that user (default ${default})."`
-	CAFile string `name:"ca-file" env:"QUORATE_CA_FILE" placeholder:"FILE" help:"Certificate authority of the bus; makes TLS mandatory."`
+	serverFlags
+	busFlags
 
 	Channel      string `required:"" placeholder:"NAME" help:"Channel whose builders are asked."`
 	Target       string `required:"" placeholder:"PURL" help:"What to build, such as pkg:generic/hello@1.0."`
@@ -30,6 +29,8 @@ type requestCmd struct {
 
 func (requestCmd) Help() string {
 	return `Puts a job on the bus and prints its id. Every builder of the channel builds it once. Asking again makes another job.
+
+A channel that the coordinator at --server does not know is refused. Without a coordinator in reach this is not checked; a job for a channel that does not exist is built by nobody.
 
 The seed file is the one that "quorate coordinator init" made for tooling, or that of another user enrolled with the role tooling.`
 }
@@ -46,6 +47,9 @@ func (c *requestCmd) Run() error {
 	// What the builders would refuse is better refused here.
 	if _, err := wire.ParseJob(data); err != nil {
 		return usageError("", "%w", err)
+	}
+	if err := c.checkChannel(); err != nil {
+		return err
 	}
 	if err := c.send(data); err != nil {
 		return err
@@ -76,9 +80,9 @@ func newJobID(now time.Time) string {
 }
 
 func (c *requestCmd) send(data []byte) error {
-	conn, err := bus.Connect(bus.Options{URL: c.NATS, Name: c.Name, SeedFile: c.NKey, CAFile: c.CAFile, Logger: quietLog()})
+	conn, err := c.connect()
 	if err != nil {
-		return c.sendError(err)
+		return err
 	}
 	defer conn.Close()
 	subject, err := bus.JobSubject(c.Channel)
@@ -88,20 +92,33 @@ func (c *requestCmd) send(data []byte) error {
 	ctx, stop := interrupted()
 	defer stop()
 	_, err = conn.Publish(ctx, subject, bus.MsgID(data), data)
-	return c.sendError(err)
+	return c.busError(err)
 }
 
-func (c *requestCmd) sendError(err error) error {
-	var denied *bus.DeniedError
-	switch {
-	case err == nil, errors.Is(err, context.Canceled):
+// checkTimeout bounds the look at the coordinator before a job is sent.
+const checkTimeout = 3 * time.Second
+
+// checkChannel refuses a channel that the coordinator does not know: the stream
+// would take its job, and nobody would ever build it. Without a coordinator in
+// reach nothing can be said.
+func (c *requestCmd) checkChannel() error {
+	cl, err := c.client()
+	if err != nil {
 		return err
-	case errors.As(err, &denied):
-		return &exitError{exitFailure, err, "the user must have the role tooling, and --name must be its name"}
-	case errors.Is(err, bus.ErrUnauthorized):
-		return &exitError{exitFailure, err, "--nkey must be the seed file of an enrolled user"}
-	case errors.Is(err, bus.ErrUnavailable):
-		return &exitError{exitFailure, err, "is the bus running there? --nats or QUORATE_NATS names another"}
 	}
-	return &exitError{exitUsage, err, "--nkey takes the seed file of a user of the bus"}
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	defer cancel()
+	list, err := cl.Channels(ctx)
+	if err != nil {
+		say("whether there is a channel %s was not checked: %v", render.Text(c.Channel), err)
+		return nil
+	}
+	var names []string
+	for _, ch := range list.Channels {
+		if ch.Name == c.Channel {
+			return nil
+		}
+		names = append(names, render.Text(ch.Name))
+	}
+	return usageError("the channels are "+strings.Join(names, ", "), "the policy of the coordinator at %s has no channel %q", cl.Server(), c.Channel)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/go-json-experiment/json"
 
@@ -14,10 +13,7 @@ import (
 )
 
 type redriveCmd struct {
-	NATS   string `name:"nats" env:"QUORATE_NATS" default:"nats://127.0.0.1:7422" placeholder:"URL" help:"Address of the bus (default ${default})."`
-	NKey   string `name:"nkey" required:"" env:"QUORATE_NKEY" placeholder:"FILE" help:"Seed file of a user of the bus with the role tooling."`
-	Name   string `env:"QUORATE_NAME" default:"tooling" placeholder:"NAME" help:"Name of that user (default ${default})."`
-	CAFile string `name:"ca-file" env:"QUORATE_CA_FILE" placeholder:"FILE" help:"Certificate authority of the bus; makes TLS mandatory."`
+	busFlags
 
 	Channel  string `required:"" placeholder:"NAME" help:"Channel of the target."`
 	Target   string `required:"" placeholder:"PURL" help:"The target, such as pkg:generic/hello@1.0."`
@@ -53,9 +49,9 @@ func (c *redriveCmd) Run() error {
 }
 
 func (c *redriveCmd) ask(data []byte) (*wire.RedriveAnswer, error) {
-	conn, err := bus.Connect(bus.Options{URL: c.NATS, Name: c.Name, SeedFile: c.NKey, CAFile: c.CAFile, Logger: slog.New(slog.DiscardHandler)})
+	conn, err := c.connect()
 	if err != nil {
-		return nil, redriveConnectError(err)
+		return nil, err
 	}
 	defer conn.Close()
 	reply, err := conn.Request(context.Background(), bus.SubjectRedrive, data)
@@ -67,16 +63,6 @@ func (c *redriveCmd) ask(data []byte) (*wire.RedriveAnswer, error) {
 		return nil, &exitError{code: exitFailure, err: fmt.Errorf("answer of the coordinator: %w", err)}
 	}
 	return answer, nil
-}
-
-func redriveConnectError(err error) error {
-	switch {
-	case errors.Is(err, bus.ErrUnauthorized):
-		return &exitError{exitFailure, err, "--nkey must be the seed file of an enrolled user"}
-	case errors.Is(err, bus.ErrUnavailable):
-		return &exitError{exitFailure, err, "the file bus-url in the coordinator's state directory has the address for --nats"}
-	}
-	return &exitError{exitUsage, err, "--nkey takes the seed file of a user of the bus"}
 }
 
 func redriveAskError(err error) error {

@@ -36,6 +36,13 @@ type cli struct {
 	Signstar    signstarCmd    `cmd:"" help:"Answer a signing request of Signstar with the signature that the file has."`
 	Show        showCmd        `cmd:"" help:"Show the verdict on a target, a file or a digest, and who built what."`
 	List        listCmd        `cmd:"" help:"List targets by state."`
+	Explain     explainCmd     `cmd:"" help:"Say in sentences what became of a target, and why."`
+	Watch       watchCmd       `cmd:"" help:"Watch verdicts, acts and alarms as they come."`
+	Hold        holdCmd        `cmd:"" help:"Keep a target, a file or a channel from being signed (for maintainers)."`
+	Release     releaseCmd     `cmd:"" help:"Take a hold away."`
+	Withdraw    withdrawCmd    `cmd:"" help:"Say for ever that a target or a file is not to be used."`
+	Rebuild     rebuildCmd     `cmd:"" help:"Ask one or all builders to build a target again."`
+	Note        noteCmd        `cmd:"" help:"Put a remark beside a target, a file or a channel."`
 	Evidence    evidenceCmd    `cmd:"" help:"Write the evidence for a signed file beside it."`
 	Decide      decideCmd      `cmd:"" help:"Decide offline on statements that others made."`
 	Replay      replayCmd      `cmd:"" help:"Say when statements of others would have been agreed."`

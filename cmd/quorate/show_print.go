@@ -68,12 +68,32 @@ func (p *printer) target(t *api.TargetDetail) {
 		p.line("No builder has given a file yet.")
 		p.answers(t.Statements)
 	}
+	p.acts(t)
 	for i := range t.Artifacts {
 		if p.line(""); i == maxDetails {
 			p.line("Details of %s are not shown; --json has all.", plural(len(t.Artifacts)-i, "more file"))
 			return
 		}
 		p.artifact(&t.Artifacts[i])
+	}
+}
+
+// acts lists what maintainers said, and the alarms.
+func (p *printer) acts(t *api.TargetDetail) {
+	if len(t.Acts)+len(t.Alarms) > 0 {
+		p.line("")
+	}
+	for i := range first(t.Acts) {
+		a := &t.Acts[i]
+		mark := "  act "
+		if a.Stands {
+			mark = "  ACT "
+		}
+		p.wrap(mark, sayAct(a))
+		p.line("      id %s", a.ID)
+	}
+	for _, a := range first(t.Alarms) {
+		p.wrap("  ALARM ", fmt.Sprintf("%s at %s: %s", render.Text(a.Code), stamp(a.At), render.Message(strings.ReplaceAll(cut(a.Message, 500), "\n", " "))))
 	}
 }
 

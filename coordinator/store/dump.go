@@ -19,6 +19,8 @@ var projection = []string{
 	"SELECT sha512, case_id, artifact FROM vote_sha512 ORDER BY sha512, case_id, artifact",
 	"SELECT case_id, artifact, format, key, sha256, sha512, fingerprint, signed_at, request_id, seq, signature FROM signature ORDER BY case_id, artifact, format, key",
 	"SELECT request_id, seq, received, code, message, retryable FROM answer ORDER BY request_id",
+	"SELECT seq, id, message, kind, channel, target, stage, artifact, builder, maintainer, fingerprint, reason, said, received, after FROM act ORDER BY seq",
+	"SELECT channel, target, stage, artifact, head, held, hold, released, withdrawn FROM act_chain ORDER BY channel, target, stage, artifact",
 }
 
 // Dump writes record and projection as text, so that two databases can be

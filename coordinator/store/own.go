@@ -12,6 +12,7 @@ func CopyOwn(from, to *DB, questions bool) error {
 	tables := []string{
 		"policy (digest, loaded, raw)",
 		"alarm (id, channel, body, published)",
+		"rebuild (act, seq, published)",
 	}
 	if questions {
 		tables = append(tables, "request (case_id, artifact, key, id, sha256, evidence, attempts, asked, asked_seq, handled_seq, next, problem)")

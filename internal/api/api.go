@@ -76,7 +76,9 @@ type Targets struct {
 type TargetDetail struct {
 	Target
 	Artifacts  []Artifact      `json:"artifacts"`
-	Statements []StatementInfo `json:"statements"` // in the order of the record, superseded ones included
+	Statements []StatementInfo `json:"statements"`       // in the order of the record, superseded ones included
+	Alarms     []TargetAlarm   `json:"alarms,omitempty"` // newest last
+	Acts       []Act           `json:"acts,omitempty"`   // of maintainers, newest first; of those on the whole channel a hold that stands
 }
 
 // Artifact is the verdict on one file and what became of it.
@@ -162,6 +164,10 @@ type Event struct {
 	State    quorum.State       `json:"state"`
 	Reason   quorum.Reason      `json:"reason"`
 	Digests  []statement.SHA256 `json:"digests"` // all that were voted for
+
+	// Of events of another type than "verdict"; see EventAct and EventAlarm.
+	Act   *Act   `json:"act,omitzero"`
+	Alarm *Alarm `json:"alarm,omitzero"`
 }
 
 // Ready answers GET /readyz, with status 503 unless Ready.

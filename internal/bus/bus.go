@@ -77,8 +77,10 @@ const (
 	DefaultURL    = "nats://" + DefaultListen
 )
 
+// JobsKept is how long a job waits for builders that are away.
+const JobsKept = 7 * 24 * time.Hour
+
 const (
-	jobsKept    = 7 * 24 * time.Hour
 	alarmsKept  = 90 * 24 * time.Hour
 	dedupWindow = 2 * time.Minute
 	ackWait     = time.Minute

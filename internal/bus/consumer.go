@@ -12,6 +12,10 @@ import (
 // AgentConsumerName is the durable consumer that builder reads jobs with.
 func AgentConsumerName(builder string) string { return "agent-" + builder }
 
+// UrgentConsumerName is the durable consumer that builder reads those jobs with that
+// go before the others.
+func UrgentConsumerName(builder string) string { return "urgent-" + builder }
+
 // SignerConsumerName is the durable consumer that all signers holding key share.
 func SignerConsumerName(key string) string { return "signer-" + key }
 
@@ -31,16 +35,24 @@ func EnsureAgentConsumer(ctx context.Context, js jetstream.JetStream, builder st
 	if len(channels) == 0 {
 		return fmt.Errorf("ensure agent consumer for %s: no channels", builder)
 	}
-	filters := make([]string, 0, len(channels))
-	for _, channel := range channels {
-		s, err := JobSubject(channel)
-		if err != nil {
-			return fmt.Errorf("ensure agent consumer for %s: %w", builder, err)
+	for _, c := range []struct {
+		name    string
+		subject func(channel string) (string, error)
+	}{{AgentConsumerName(builder), JobSubject}, {UrgentConsumerName(builder), UrgentJobSubject}} {
+		filters := make([]string, 0, len(channels))
+		for _, channel := range channels {
+			s, err := c.subject(channel)
+			if err != nil {
+				return fmt.Errorf("ensure agent consumer for %s: %w", builder, err)
+			}
+			filters = append(filters, s)
 		}
-		filters = append(filters, s)
+		slices.Sort(filters)
+		if err := ensureConsumer(ctx, js, StreamJobs, c.name, slices.Compact(filters)); err != nil {
+			return err
+		}
 	}
-	slices.Sort(filters)
-	return ensureConsumer(ctx, js, StreamJobs, AgentConsumerName(builder), slices.Compact(filters))
+	return nil
 }
 
 // EnsureSignerConsumer creates or updates the consumer through which signers
@@ -69,9 +81,11 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream, name st
 // RemoveAgentConsumer drops the consumer of a builder that has left. One that
 // does not exist is no error.
 func RemoveAgentConsumer(ctx context.Context, js jetstream.JetStream, builder string) error {
-	err := js.DeleteConsumer(ctx, StreamJobs, AgentConsumerName(builder))
-	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("remove agent consumer of %s: %w", builder, err)
+	for _, name := range []string{AgentConsumerName(builder), UrgentConsumerName(builder)} {
+		err := js.DeleteConsumer(ctx, StreamJobs, name)
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return fmt.Errorf("remove agent consumer of %s: %w", builder, err)
+		}
 	}
 	return nil
 }
@@ -80,6 +94,12 @@ func RemoveAgentConsumer(ctx context.Context, js jetstream.JetStream, builder st
 // nothing but the consumer's state, the only right a builder has.
 func (c *Conn) AgentConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	return c.bind(ctx, StreamJobs, AgentConsumerName(c.name))
+}
+
+// UrgentConsumer binds to this builder's own consumer of the jobs that go before
+// the others.
+func (c *Conn) UrgentConsumer(ctx context.Context) (jetstream.Consumer, error) {
+	return c.bind(ctx, StreamJobs, UrgentConsumerName(c.name))
 }
 
 // SignerConsumer binds to the shared consumer of requests for key.

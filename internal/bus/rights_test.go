@@ -21,7 +21,7 @@ func TestEveryRoleOnEverySubject(t *testing.T) {
 		"quorate.statements.core.alice": {"coord", "alice"},
 		"quorate.statements.core.bob":   {"coord", "bob"},
 		"quorate.signatures.core":       {"coord", "hsm"},
-		"quorate.control.core":          {"coord"},
+		"quorate.control.core":          {"coord", "repo-add"},
 		"quorate.jobs.core":             {"coord", "repo-add"},
 		"quorate.requests.core-2026":    {"coord"},
 		"quorate.alarms.core":           {"coord", "hsm"},

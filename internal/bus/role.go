@@ -19,7 +19,7 @@ const (
 	RoleCoordinator Role = "coordinator"
 	RoleBuilder     Role = "builder"
 	RoleSigner      Role = "signer"
-	RoleTooling     Role = "tooling" // asks for builds, and to ask a signer again
+	RoleTooling     Role = "tooling" // asks for builds, and to ask a signer again; carries maintainers' acts
 	RoleReader      Role = "reader"  // listens to what is published, live
 )
 
@@ -95,13 +95,14 @@ func Permissions(u User) (publish, subscribe []string) {
 	case RoleBuilder:
 		publish = []string{prefixStatements + "*." + u.Name, prefixHave + u.Name}
 		publish = append(publish, consumerRights(StreamJobs, AgentConsumerName(u.Name))...)
+		publish = append(publish, consumerRights(StreamJobs, UrgentConsumerName(u.Name))...)
 	case RoleSigner:
 		publish = []string{prefixSignatures + "*", prefixAlarms + "*"}
 		for _, key := range u.Keys {
 			publish = append(publish, consumerRights(StreamRequests, SignerConsumerName(key))...)
 		}
 	case RoleTooling:
-		publish = []string{prefixJobs + "*", SubjectRedrive}
+		publish = []string{prefixJobs + "*", prefixControl + "*", SubjectRedrive}
 	case RoleReader:
 		subscribe = append(subscribe, prefixStatements+">", prefixSignatures+"*", prefixControl+"*", prefixAlarms+"*")
 	}

@@ -32,7 +32,7 @@ func StreamConfigs(replicas int) []jetstream.StreamConfig {
 
 	jobs.Name = StreamJobs
 	jobs.Subjects = []string{prefixJobs + "*"}
-	jobs.MaxAge = jobsKept
+	jobs.MaxAge = JobsKept
 
 	requests.Name = StreamRequests
 	requests.Subjects = []string{prefixRequests + "*"}

@@ -76,6 +76,18 @@ func JobSubject(channel string) (string, error) {
 	return subject(prefixJobs, channel)
 }
 
+// urgent marks the subject of jobs that go before others. It is no part of any
+// name, so no channel has another one's subject; and the stream keeps it like the
+// others, so old streams need no change.
+const urgent = "+urgent"
+
+// UrgentJobSubject is where builds for channel are asked for that go before the
+// others.
+func UrgentJobSubject(channel string) (string, error) {
+	s, err := JobSubject(channel)
+	return s + urgent, err
+}
+
 // RequestSubject is where signatures by key are asked for.
 func RequestSubject(key string) (string, error) {
 	return subject(prefixRequests, key)

@@ -157,7 +157,7 @@ func (s *stream) deliver(ctx context.Context, m message) error {
 	switch m.kind {
 	case "reset":
 		return s.watcher.Fresh(ctx)
-	case "verdict":
+	case "verdict", api.EventAct, api.EventAlarm:
 		var e api.Event
 		if err := json.Unmarshal([]byte(m.data), &e); err != nil {
 			return &badAnswer{fmt.Sprintf("event that is not one: %v", err)}

@@ -32,6 +32,7 @@ type Job struct {
 	Channel   string            `json:"channel"`
 	Target    string            `json:"target"`
 	Stage     string            `json:"stage"`
+	Builder   string            `json:"builder,omitzero"` // this one alone; empty: all of the channel
 	Source    *statement.Source `json:"source,omitzero"`
 	Requested time.Time         `json:"requested"`
 }
@@ -52,6 +53,9 @@ func ParseJob(data []byte) (*Job, error) {
 	}
 	if !statement.ValidName(j.ID) {
 		return nil, fmt.Errorf("job: id %.80q is not a name", j.ID)
+	}
+	if j.Builder != "" && !statement.ValidName(j.Builder) {
+		return nil, fmt.Errorf("job: builder %.80q is not a name", j.Builder)
 	}
 	if err := j.Case().Check(); err != nil {
 		return nil, fmt.Errorf("job: %w", err)
