@@ -26,7 +26,9 @@ const (
 	fileSeed   = "coordinator.nk"
 	fileBusURL = "bus-url"
 	fileLock   = "lock"
-	dirBus     = "bus"
+
+	fileUsersLock = "users.lock" // held while users.toml is changed
+	dirBus        = "bus"
 )
 
 // userName is the coordinator's own name on the bus.

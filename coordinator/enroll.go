@@ -12,6 +12,16 @@ import (
 // notices by itself. It reports whether anything changed; a name that is taken by
 // another key is refused.
 func Enroll(state string, u bus.User) (changed bool, err error) {
+	// Read, change and write in one go: of two that enrol at the same moment, one
+	// would undo what the other wrote. The directory must be there: nothing is made.
+	if _, err := loadUsers(state); err != nil {
+		return false, err
+	}
+	lock, err := awaitLock(filepath.Join(state, fileUsersLock))
+	if err != nil {
+		return false, fmt.Errorf("enroll: lock users: %w", err)
+	}
+	defer lock.Close()
 	users, err := loadUsers(state)
 	if err != nil {
 		return false, err
