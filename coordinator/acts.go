@@ -87,7 +87,7 @@ func (a *application) act(e *entry) error {
 		return nil // whoever listens heard of it the first time
 	}
 	a.events++
-	return addEvent(a.tx, &api.Event{Channel: s.Channel, Target: s.Target, Stage: s.Stage, TargetID: targetID(s.Subject), Artifact: s.Artifact, Act: toAct(row)})
+	return a.c.addEvent(a.tx, &api.Event{Channel: s.Channel, Target: s.Target, Stage: s.Stage, TargetID: targetID(s.Subject), Artifact: s.Artifact, Act: toAct(row)})
 }
 
 // actEffects marks what has to be decided again, and what has to be built again.
@@ -112,7 +112,8 @@ func (a *application) actEffects(row *store.Act) error {
 	}
 }
 
-func addEvent(tx *store.Tx, e *api.Event) error {
+func (c *Coordinator) addEvent(tx *store.Tx, e *api.Event) error {
+	e.At = c.now().UTC()
 	body, err := json.Marshal(e)
 	if err != nil {
 		return err

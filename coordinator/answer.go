@@ -223,6 +223,6 @@ func (c *Coordinator) raise(tx *store.Tx, cs statement.Case, artifact, code, mes
 	if err != nil || !isNew {
 		return isNew, err
 	}
-	return true, addEvent(tx, &api.Event{Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage, TargetID: store.NewCaseID(cs).String(),
+	return true, c.addEvent(tx, &api.Event{Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage, TargetID: store.NewCaseID(cs).String(),
 		Artifact: artifact, Alarm: &api.Alarm{Code: code, Message: message}})
 }

@@ -62,6 +62,9 @@ type Config struct {
 	// certificates of former keys: signatures that cannot be verified are not
 	// shown.
 	Keys []KeyConfig `toml:"key"`
+
+	// Webhooks are told of verdicts, alarms and acts.
+	Webhooks []WebhookConfig `toml:"webhook"`
 }
 
 // NATSConfig says which bus to use.
@@ -206,6 +209,7 @@ type setup struct {
 	policyRaw []byte
 	former    map[statement.SHA256][]byte // policy files by digest
 	keys      map[string]*sigcheck.Key    // by name
+	hooks     []*hook
 	basis     statement.SHA256
 }
 
@@ -220,6 +224,9 @@ func loadSetup(state string, now time.Time) (*setup, error) {
 		return nil, err
 	}
 	if err := s.loadKeys(); err != nil {
+		return nil, err
+	}
+	if err := s.loadHooks(); err != nil {
 		return nil, err
 	}
 	s.basis = s.computeBasis()

@@ -132,7 +132,7 @@ func (c *Coordinator) open() (err error) {
 		return err
 	}
 	c.web = c.newServer()
-	return nil
+	return c.placeHooks()
 }
 
 func (c *Coordinator) openDB() (err error) {
@@ -252,6 +252,9 @@ func (c *Coordinator) run(ctx context.Context) {
 	p.Go(c.watchUsers)
 	p.Go(c.serveBus)
 	p.Go(c.serveHTTP)
+	for _, h := range c.hooks {
+		p.Go(func(ctx context.Context) error { return c.runHook(ctx, h) })
+	}
 	err := p.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
@@ -312,6 +315,7 @@ func (c *Coordinator) BusURL() string {
 func (c *Coordinator) Wake() {
 	c.wakeDecide()
 	c.wakeAsk()
+	c.events.notify()
 }
 
 func (c *Coordinator) wakeDecide() { signal(c.decideWake) }

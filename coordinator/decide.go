@@ -10,8 +10,6 @@ import (
 	"quorate/quorum"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
-
-	"github.com/go-json-experiment/json"
 )
 
 // eventsKept is how many changes a reader may miss and still resume.
@@ -100,7 +98,7 @@ func (c *Coordinator) decideCase(tx *store.Tx, cs store.Case, now time.Time, d *
 	d.ask = d.ask || p.due
 	for _, v := range p.refused {
 		// The verdict is the same, but whoever waits for it should hear of the no.
-		if err := tell(tx, cs, v, d); err != nil {
+		if err := c.tell(tx, cs, v, v.State, d); err != nil {
 			return err
 		}
 	}
@@ -155,7 +153,7 @@ func (c *Coordinator) storeVerdicts(tx *store.Tx, cs store.Case, verdicts []quor
 		if was == encoded {
 			continue
 		}
-		if err := c.storeVerdict(tx, cs, v, encoded, d); err != nil {
+		if err := c.storeVerdict(tx, cs, v, states[v.Artifact], encoded, d); err != nil {
 			return err
 		}
 		if from := states[v.Artifact]; from != v.State {
@@ -171,7 +169,7 @@ func (c *Coordinator) storeVerdicts(tx *store.Tx, cs store.Case, verdicts []quor
 	return nil
 }
 
-func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdict, encoded string, d *decision) error {
+func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdict, was quorum.State, encoded string, d *decision) error {
 	if err := tx.PutVerdict(cs.ID, v, encoded); err != nil {
 		return err
 	}
@@ -185,21 +183,17 @@ func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdic
 			return err
 		}
 	}
-	if err := tell(tx, cs, v, d); err != nil {
+	if err := c.tell(tx, cs, v, was, d); err != nil {
 		return err
 	}
 	return c.alarmLate(tx, cs, v, d)
 }
 
 // tell writes an event for those who listen.
-func tell(tx *store.Tx, cs store.Case, v *quorum.Verdict, d *decision) error {
-	body, err := json.Marshal(api.Event{Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage, TargetID: cs.ID.String(),
-		Artifact: v.Artifact, State: v.State, Reason: v.Reason, Digests: digestsOf(v)})
-	if err != nil {
-		return err
-	}
+func (c *Coordinator) tell(tx *store.Tx, cs store.Case, v *quorum.Verdict, was quorum.State, d *decision) error {
 	d.events++
-	return tx.AddEvent(body, eventsKept)
+	return c.addEvent(tx, &api.Event{Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage, TargetID: cs.ID.String(),
+		Artifact: v.Artifact, State: v.State, Was: was, Reason: v.Reason, Digests: digestsOf(v)})
 }
 
 // alarmLate raises an alarm for each operator that dissents after the signature:

@@ -161,6 +161,14 @@ max = "30m"
 # After this time without an answer a question counts as lost.
 answer = "2m"
 
+# Who is told of verdicts, alarms and acts by HTTP; see "Webhooks" in docs/operating.md.
+# [[webhook]]
+# name = "ops"
+# url = "https://example.org/quorate"
+# channels = []   # all
+# events = ["conflicting", "unreachable", "disputed", "signed", "alarm", "act"]
+# secret_file = "webhook-ops.secret"
+
 # What signatures are verified with: 'certificate', the OpenPGP certificate of a key,
 # or 'public_key', PEM with the public key, or for CMS the X.509 certificate. Keep
 # those of former keys: what cannot be verified is not shown.

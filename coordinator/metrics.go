@@ -30,6 +30,7 @@ type metrics struct {
 	signatures prometheus.Counter
 	gaps       prometheus.Counter
 	commit     prometheus.Histogram
+	hooks      *prometheus.CounterVec
 }
 
 func newMetrics(c *Coordinator) *metrics {
@@ -41,10 +42,11 @@ func newMetrics(c *Coordinator) *metrics {
 		refusals:   counterVec("quorate_refusals_total", "Refusals by signers, by code.", "code"),
 		signatures: counter("quorate_signatures_total", "Signatures verified and recorded."),
 		gaps:       counter("quorate_record_gap_messages_total", "Messages that the stream no longer had when they were to be read."),
+		hooks:      counterVec("quorate_webhook_events_total", "Attempts to deliver events to webhooks, by result.", "webhook", "result"),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quorate_commit_seconds",
 			Help: "Time to apply and commit one batch of messages.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 	}
-	m.registry.MustRegister(m.messages, m.rejected, m.requests, m.retries, m.refusals, m.signatures, m.gaps, m.commit,
+	m.registry.MustRegister(m.messages, m.rejected, m.requests, m.retries, m.refusals, m.signatures, m.gaps, m.commit, m.hooks,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "quorate_lag_messages", Help: "Messages of the record not taken in yet."},
 			func() float64 { return float64(c.lag.Load()) }),
 		&artifactCollector{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -55,8 +57,8 @@ func counter(name, help string) prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 }
 
-func counterVec(name, help, label string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
 func (m *metrics) applied(a *application, took time.Duration) {

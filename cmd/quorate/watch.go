@@ -87,8 +87,7 @@ type watcher struct {
 
 // watchEvent is what --json prints. It is part of the interface.
 type watchEvent struct {
-	Type string    `json:"type"` // verdict, act, alarm; reset: events may be missing before this line
-	At   time.Time `json:"at"`   // when it was shown here
+	Type string `json:"type"` // verdict, act, alarm; reset: events may be missing before this line
 	api.Event
 }
 
@@ -106,7 +105,7 @@ func (w *watcher) Fresh(ctx context.Context) error {
 	case !w.began:
 		w.began = true
 	case w.cmd.JSON:
-		return w.json(watchEvent{Type: "reset", At: time.Now().UTC()})
+		return w.json(watchEvent{"reset", api.Event{At: time.Now().UTC()}})
 	default:
 		w.line("connected again")
 	}
@@ -118,11 +117,10 @@ func (w *watcher) Event(ctx context.Context, e *api.Event) error {
 	if e.Type() == "verdict" && len(w.cmd.Verdict) > 0 && !slices.Contains(w.cmd.Verdict, string(e.State)) {
 		return nil
 	}
-	now := time.Now().UTC()
 	if w.cmd.JSON {
-		return w.json(watchEvent{e.Type(), now, *e})
+		return w.json(watchEvent{e.Type(), *e})
 	}
-	w.line(now.Format("15:04:05") + "  " + sayEvent(e))
+	w.line(e.At.UTC().Format("15:04:05") + "  " + sayEvent(e))
 	if w.size != nil {
 		// The counts are part of the view; that they cannot be read now is said
 		// when the stream of events breaks, too.

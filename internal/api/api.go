@@ -162,8 +162,11 @@ type Event struct {
 	TargetID string             `json:"targetId"`
 	Artifact string             `json:"artifact"`
 	State    quorum.State       `json:"state"`
+	Was      quorum.State       `json:"was,omitzero"` // before; the same when only the reasons changed
 	Reason   quorum.Reason      `json:"reason"`
 	Digests  []statement.SHA256 `json:"digests"` // all that were voted for
+
+	At time.Time `json:"at"` // by the clock of this coordinator
 
 	// Of events of another type than "verdict"; see EventAct and EventAlarm.
 	Act   *Act   `json:"act,omitzero"`

@@ -71,7 +71,7 @@ func PublicFromSeedFile(path string) (string, error) {
 
 // readSeedFile never puts any of the file's content in an error.
 func readSeedFile(path string) (nkeys.KeyPair, string, error) {
-	data, err := readPrivate(path)
+	data, err := ReadPrivate(path)
 	if err != nil {
 		return nil, "", fmt.Errorf("read seed file: %w", err)
 	}
@@ -87,7 +87,9 @@ func readSeedFile(path string) (nkeys.KeyPair, string, error) {
 	return key, public, nil
 }
 
-func readPrivate(path string) ([]byte, error) {
+// ReadPrivate reads a small secret file that only its owner may read. No error has
+// any of its content.
+func ReadPrivate(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -111,7 +113,7 @@ func readPrivate(path string) ([]byte, error) {
 	}
 	if len(data) > maxSeedFile {
 		clear(data)
-		return nil, fmt.Errorf("%s: too large for a seed", path)
+		return nil, fmt.Errorf("%s: too large for a secret", path)
 	}
 	return data, nil
 }
