@@ -110,7 +110,6 @@ func (c *requestCmd) checkChannel() error {
 	defer cancel()
 	list, err := cl.Channels(ctx)
 	if err != nil {
-		say("whether there is a channel %s was not checked: %v", render.Text(c.Channel), err)
 		return nil
 	}
 	var names []string

@@ -105,11 +105,20 @@ func (w *watcher) Fresh(ctx context.Context) error {
 	case !w.began:
 		w.began = true
 	case w.cmd.JSON:
-		return w.json(watchEvent{"reset", api.Event{At: time.Now().UTC()}})
+		return nil // what happened meanwhile follows
 	default:
 		w.line("connected again")
 	}
 	return w.show()
+}
+
+// Missed says that there is a hole in what is shown.
+func (w *watcher) Missed() {
+	if w.cmd.JSON {
+		_ = w.json(watchEvent{"reset", api.Event{At: time.Now().UTC()}}) // the next line fails, too
+		return
+	}
+	w.line("events were missed; quorate list shows how things stand")
 }
 
 // Event shows one event.

@@ -18,7 +18,8 @@ import (
 // the other, from the goroutine that called [Client.Watch].
 //
 // An error ends the watch, except a [Temporary] one: then the connection is made
-// anew, and Fresh is called again.
+// anew, and Fresh is called again. A watcher with a method Missed() has it called
+// before Fresh when events were lost; after an interruption alone none are.
 type Watcher interface {
 	// Fresh is called on each new connection and when the server says that
 	// events were missed: read the state now. Whatever happens after that
@@ -156,6 +157,9 @@ func (s *stream) take(ctx context.Context, m message) error {
 func (s *stream) deliver(ctx context.Context, m message) error {
 	switch m.kind {
 	case "reset":
+		if r, ok := s.watcher.(interface{ Missed() }); ok {
+			r.Missed()
+		}
 		return s.watcher.Fresh(ctx)
 	case "verdict", api.EventAct, api.EventAlarm:
 		var e api.Event
