@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"quorate/internal/render"
+	"quorate/quorum/act"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
@@ -86,6 +89,8 @@ type channelReport struct {
 	LostOperators int  `json:"lostOperators"`
 	LostBuilders  int  `json:"lostBuilders"`
 	CanSplit      bool `json:"canSplit"` // two different digests could both pass
+	// Maintainers is what each of them may do, by name.
+	Maintainers map[string][]act.Kind `json:"maintainers"`
 
 	rule *policy.Rule
 }
@@ -107,7 +112,7 @@ func describe(p *policy.Policy, at time.Time) *policyReport {
 	for _, ch := range p.Channels {
 		c := channelReport{Name: ch.Name, Targets: ch.Targets, Sign: ch.Sign, Settle: ch.Settle.String(), Dissent: ch.Dissent,
 			Roster: ch.Roster, Smallest: ch.Rule.MinPass(), LostOperators: ch.Rule.MinBlock() - 1, CanSplit: ch.Rule.CanSplit(), rule: ch.Rule,
-			LostBuilders: blockers(ch.Rule, builders) - 1}
+			LostBuilders: blockers(ch.Rule, builders) - 1, Maintainers: ch.Rights()}
 		if len(ch.Roster) <= maxRoster {
 			c.Examples, c.Sets = ch.Rule.SmallestSets(maxExamples)
 		}
@@ -156,6 +161,20 @@ func (c *channelReport) text(line func(string, ...any)) {
 	line("  dissent       %s", map[policy.Dissent]string{
 		policy.DissentHold:   "hold: nothing is signed while any operator of the quorum differs",
 		policy.DissentReport: "report: it is signed all the same, and shown who differs"}[c.Dissent])
+	c.maintainers(line)
+}
+
+// maintainers says who may act.
+func (c *channelReport) maintainers(line func(string, ...any)) {
+	label := "maintainers"
+	for _, name := range slices.Sorted(maps.Keys(c.Maintainers)) {
+		words := make([]string, len(c.Maintainers[name]))
+		for i, k := range c.Maintainers[name] {
+			words[i] = string(k)
+		}
+		line("  %-13s %s may %s", label, name, strings.Join(words, ", "))
+		label = ""
+	}
 }
 
 // head says one node of the rule.
