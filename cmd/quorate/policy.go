@@ -90,7 +90,7 @@ type channelReport struct {
 	LostBuilders  int  `json:"lostBuilders"`
 	CanSplit      bool `json:"canSplit"` // two different digests could both pass
 	// Maintainers is what each of them may do, by name.
-	Maintainers map[string][]act.Kind `json:"maintainers"`
+	Maintainers map[string][]act.Kind `json:"maintainers,omitempty"`
 
 	rule *policy.Rule
 }
