@@ -127,6 +127,13 @@ func TestWebhookTellsInOrder(t *testing.T) {
 	if got := strings.Join(kinds, " "); got != "act.hold act.release verdict.signed verdict.disputed alarm" {
 		t.Error(got)
 	}
+	// That the reasons of a verdict changed is no news.
+	s.publish(build{builder: "dave", files: map[string]string{"hello": "yet other bytes"}})
+	s.sync()
+	s.do(act.Note, onHello, nil)
+	if d := r.next(t); d.body.Type != "act.note" {
+		t.Errorf("%s", d.raw)
+	}
 	if d := signed.next(t); d.body.Type != "verdict.signed" || d.body.Data.State != quorum.Signed {
 		t.Errorf("%s", d.raw)
 	}
