@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"quorate/builder-agent/filehash"
 	"quorate/internal/sigformat/text"
 	"quorate/internal/wire"
 	"quorate/quorum/statement"
@@ -129,11 +128,16 @@ func (b *build) vote(ctx context.Context, st *statement.Statement) error {
 	if err != nil {
 		return err
 	}
-	st.Artifacts, err = filehash.Files(ctx, kept, nil, b.state.Config.Texts...)
+	var problems []Problem
+	st.Artifacts, problems, err = Hash(ctx, kept, nil, b.state.Config.Manifest != "none", b.state.Config.Texts...)
 	if errors.Is(err, text.ErrNotText) {
 		st.Artifacts, st.Status, st.Reason = nil, statement.Failed, b.notText(err)
 		return nil
 	}
+	for _, p := range problems {
+		b.log.Warn("no list of what is in an output", "output", p.Name, "reason", p.Why)
+	}
+	st.Environment = b.environment()
 	return err
 }
 
@@ -169,15 +173,18 @@ func (b *build) dependencies(ctx context.Context, st *statement.Statement) {
 // as a failure, so that the people who wait for this builder see why.
 func (b *build) sign(st statement.Statement) (*statement.Statement, error) {
 	st.Reason = clipReason(st.Reason)
-	signed, err := b.state.Sign(st)
+	signed, left, err := b.state.SignVote(st)
+	if left {
+		b.log.Warn("statement would be too large with what is in the outputs, which is left out")
+	}
 	if isRefused(err, statement.CodeTooLarge) && len(st.Dependencies) > 0 {
 		b.log.Warn("statement names its dependencies by digest only", "error", err)
 		st.Dependencies = nil
-		signed, err = b.state.Sign(st)
+		signed, _, err = b.state.SignVote(st)
 	}
 	var refused *statement.Error
 	if errors.As(err, &refused) && st.IsVote() {
-		st.Artifacts, st.Dependencies = nil, nil
+		st.Artifacts, st.Dependencies, st.Environment = nil, nil, nil
 		st.Status, st.Reason = statement.Failed, clipReason("outputs do not fit into a statement: "+printable(refused.Error()))
 		signed, err = b.state.Sign(st)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,6 +109,19 @@ type Config struct {
 	// after the build, and prints lines of: name version [sha256].
 	DependenciesCommand []string `toml:"dependencies_command"`
 
+	// Manifest "auto" puts into the statement what is inside each output that is an
+	// archive or an ELF file: names, sizes, digests, modes, owners and times of its
+	// members. Everybody can read it. "none" leaves it out. Default "auto".
+	Manifest string `toml:"manifest"`
+
+	// Environment "auto" puts into the statement what the build ran on, see
+	// [Facts]. Everybody can read it. "none" leaves it out. Default "auto".
+	Environment string `toml:"environment"`
+
+	// EnvironmentExcept lists facts that are left out, such as "path", which may
+	// name a person.
+	EnvironmentExcept []string `toml:"environment_except"`
+
 	// Parallel is how many builds run at once. Default 1.
 	Parallel int `toml:"parallel"`
 
@@ -131,7 +145,7 @@ func DefaultConfig(name string) Config {
 	return Config{
 		Name: name, NATS: bus.DefaultURL,
 		Timeout: Duration(2 * time.Hour), Grace: Duration(10 * time.Second), Retention: Duration(720 * time.Hour),
-		LogLimit: 16 << 20, Dependencies: "auto", Parallel: 1, Spool: "spool",
+		LogLimit: 16 << 20, Dependencies: "auto", Manifest: "auto", Environment: "auto", Parallel: 1, Spool: "spool",
 	}
 }
 
@@ -192,12 +206,20 @@ func (c *Config) check() error {
 		return errors.New("timeout must be more than nothing, grace and retention at least nothing")
 	case c.LogLimit < 0:
 		return errors.New("log_limit is negative")
-	case c.Dependencies != "auto" && c.Dependencies != "none":
-		return fmt.Errorf(`dependencies is %q, want "auto" or "none"`, c.Dependencies)
 	case c.Parallel < 1 || c.Parallel > maxParallel:
 		return fmt.Errorf("parallel is %d, want 1 to %d", c.Parallel, maxParallel)
 	case c.Spool == "":
 		return errors.New("spool is empty")
+	}
+	for name, value := range map[string]string{"dependencies": c.Dependencies, "manifest": c.Manifest, "environment": c.Environment} {
+		if value != "auto" && value != "none" {
+			return fmt.Errorf(`%s is %q, want "auto" or "none"`, name, value)
+		}
+	}
+	for _, name := range c.EnvironmentExcept {
+		if !slices.Contains(Facts, name) {
+			return fmt.Errorf("environment_except: %q is not known, want some of %q", name, Facts)
+		}
 	}
 	for _, name := range c.Channels {
 		if !statement.ValidName(name) {

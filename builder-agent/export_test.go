@@ -23,3 +23,6 @@ var (
 	Printable         = printable
 	ConfigText        = configText
 )
+
+// ManifestBytes is what the lists of one statement may take.
+const ManifestBytes = manifestBytes

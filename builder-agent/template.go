@@ -61,6 +61,14 @@ nats = %s
 # dependencies = "auto"
 # dependencies_command = ["/usr/local/bin/list-packages"]
 
+# What a statement says besides the digests, for everybody to read: what is inside
+# the outputs, and what the build ran on (kernel, machine, cpu, cpus, umask,
+# filesystem, path, LANG, LC_ALL, TZ, SOURCE_DATE_EPOCH, PATH). It explains why builds
+# differ. "none" leaves it out.
+# manifest = "auto"
+# environment = "auto"
+# environment_except = ["path"]
+
 # How many builds run at once.
 # parallel = 1
 

@@ -58,6 +58,20 @@ const (
 	ringBlocks = 4
 )
 
+// Inspector sees a file while it is hashed, so that whatever it wants to know
+// costs no second reading. It cannot make the hashing fail.
+type Inspector interface {
+	// Write gets the file's bytes in their order. Its error is passed over. A
+	// slow one makes the hashing slow.
+	io.Writer
+
+	// Finish comes after the last Write, while the file is still open and before it
+	// is compared with what it was at the beginning. failed says that hashing went
+	// wrong; then nothing of the file is to be used. The file may be read once more,
+	// at any place.
+	Finish(file io.ReaderAt, size int64, failed bool)
+}
+
 // Progress is told how many more bytes were read. It is called from several
 // goroutines at once and must return quickly.
 type Progress func(bytes int)
@@ -66,13 +80,19 @@ type Progress func(bytes int)
 // for, and returns the artifacts in the order of the paths. The first error ends
 // all work. texts are as for [File].
 func Files(ctx context.Context, paths []string, progress Progress, texts ...string) ([]statement.Artifact, error) {
+	return Inspect(ctx, paths, progress, func(int) Inspector { return nil }, texts...)
+}
+
+// Inspect is [Files] with somebody who looks on: inspector gives the one for the
+// i-th path, or nil.
+func Inspect(ctx context.Context, paths []string, progress Progress, inspector func(i int) Inspector, texts ...string) ([]statement.Artifact, error) {
 	// One large file already keeps two processors busy.
 	atOnce := max(1, runtime.GOMAXPROCS(0)/2)
 	artifacts := make([]statement.Artifact, len(paths))
 	p := pool.New().WithMaxGoroutines(atOnce).WithContext(ctx).WithCancelOnError().WithFirstError()
 	for i, path := range paths {
 		p.Go(func(ctx context.Context) (err error) {
-			artifacts[i], err = File(ctx, path, progress, texts...)
+			artifacts[i], err = hashFile(ctx, path, progress, inspector(i), texts)
 			return err
 		})
 	}
@@ -87,6 +107,10 @@ func Files(ctx context.Context, paths []string, progress Progress, texts ...stri
 // Go's path.Match) gets [statement.TextState] too; if it is no text, that is an
 // error that wraps text.ErrNotText and says why.
 func File(ctx context.Context, path string, progress Progress, texts ...string) (statement.Artifact, error) {
+	return hashFile(ctx, path, progress, nil, texts)
+}
+
+func hashFile(ctx context.Context, path string, progress Progress, look Inspector, texts []string) (statement.Artifact, error) {
 	// Asked before opening, because opening a pipe waits for a writer.
 	if err := Check(path); err != nil {
 		return statement.Artifact{}, err
@@ -104,7 +128,10 @@ func File(ctx context.Context, path string, progress Progress, texts ...string) 
 		return statement.Artifact{}, fmt.Errorf("hash %s: %w", path, ErrNotRegular)
 	}
 	name := filepath.Base(path)
-	a, err := hashStream(ctx, f, progress, Matches(texts, name))
+	a, err := hashStream(ctx, f, progress, look, Matches(texts, name))
+	if look != nil {
+		look.Finish(f, before.Size(), err != nil)
+	}
 	if err != nil {
 		return statement.Artifact{}, fmt.Errorf("hash %s: %w", path, err)
 	}
@@ -173,24 +200,28 @@ type block struct {
 // not allocate a ring each.
 var blocks = sync.Pool{New: func() any { return &block{buf: make([]byte, blockSize)} }}
 
-// lane is one hash and the blocks on the way to it.
+// lane is one reader of the file, such as a hash, and the blocks on the way to it.
 type lane struct {
 	algorithm hashstate.Algorithm
-	hash      hash.Hash
+	hash      hash.Hash    // nil for the lane of the text and for an inspector
 	text      *text.Hasher // instead of the hash, for the lane of the text
+	look      Inspector    // likewise, for an inspector
 	in        chan *block
 }
 
 func newLane(a hashstate.Algorithm) *lane {
-	return &lane{a, a.New(), nil, make(chan *block, ringBlocks)}
+	return &lane{a, a.New(), nil, nil, make(chan *block, ringBlocks)}
 }
 
 func (l *lane) write(p []byte) {
-	if l.text != nil {
+	switch {
+	case l.text != nil:
 		l.text.Write(p) // says in the end what was wrong
-		return
+	case l.look != nil:
+		_, _ = l.look.Write(p) // must not make the hashing fail
+	default:
+		l.hash.Write(p)
 	}
-	l.hash.Write(p)
 }
 
 func (l *lane) run(free chan<- *block) {
@@ -202,11 +233,14 @@ func (l *lane) run(free chan<- *block) {
 	}
 }
 
-func hashStream(ctx context.Context, r io.Reader, progress Progress, isText bool) (statement.Artifact, error) {
+func hashStream(ctx context.Context, r io.Reader, progress Progress, look Inspector, isText bool) (statement.Artifact, error) {
 	free := make(chan *block, ringBlocks) // never blocks a sender: it holds the whole ring
 	lanes := []*lane{newLane(hashstate.SHA256), newLane(hashstate.SHA512)}
 	if isText {
 		lanes = append(lanes, &lane{text: text.NewHasher(), in: make(chan *block, ringBlocks)})
+	}
+	if look != nil {
+		lanes = append(lanes, &lane{look: look, in: make(chan *block, ringBlocks)})
 	}
 	var running sync.WaitGroup
 	for _, l := range lanes {

@@ -17,6 +17,7 @@ import (
 	"quorate/builder-agent/filehash"
 	"quorate/builder-agent/spool"
 	"quorate/internal/bus"
+	"quorate/internal/render"
 	"quorate/internal/sigformat/text"
 	"quorate/quorum/statement"
 )
@@ -34,6 +35,9 @@ type attestCmd struct {
 	Withdraw     bool      `xor:"novote" help:"Take back what this builder said about the target. Takes no files."`
 	Failed       bool      `xor:"novote" help:"Say that the build failed. Takes no files."`
 	Reason       string    `help:"Why, for people. With --withdraw and --failed."`
+
+	Manifest    bool `help:"Also say what is inside the files: members of archives, sections of ELF files. Everybody can read it."`
+	Environment bool `help:"Also say what this machine is (see agent.toml). Only if the build ran here and as this command runs."`
 
 	Wait           time.Duration `default:"30s" help:"How long to wait for a coordinator's receipt; 0 only puts the statement into the spool."`
 	RequireReceipt bool          `help:"End with exit code 4 if there was no receipt."`
@@ -62,7 +66,7 @@ func (c *attestCmd) Run() error {
 	}
 	ctx, stop := interrupted()
 	defer stop()
-	if st.Artifacts, err = hashWithProgress(ctx, c.Files, c.Text); errors.Is(err, fs.ErrPermission) {
+	if st.Artifacts, err = hashWithProgress(ctx, c.Files, c.Manifest, c.Text); errors.Is(err, fs.ErrPermission) {
 		return usageError("may you read it?", "%w: %w", builderagent.ErrFiles, err)
 	} else if errors.Is(err, text.ErrNotText) {
 		return usageError("leave out --text for it; it can then be signed in every format but openpgp-cleartext", "%w", err)
@@ -75,9 +79,15 @@ func (c *attestCmd) Run() error {
 	if st.Started.IsZero() {
 		st.Started = st.Finished
 	}
-	signed, err := s.Sign(st)
+	if c.Environment {
+		st.Environment = environmentHere(s.Config.EnvironmentExcept)
+	}
+	signed, left, err := s.SignVote(st)
 	if err != nil {
 		return attestRefused(err)
+	}
+	if left {
+		say("the statement would be too large with what is inside the files, which is left out (hint: attest the files in several calls)")
 	}
 	if c.DryRun {
 		_, err := fmt.Printf("%s\n", signed.Raw())
@@ -119,6 +129,9 @@ func (c *attestCmd) describe() (st statement.Statement, err error) {
 		st.Status = statement.Failed
 	case c.Reason != "":
 		return st, usageError("", "--reason goes with --withdraw or --failed")
+	}
+	if st.Status != "" && (c.Manifest || c.Environment) {
+		return st, usageError("", "--manifest and --environment go with files, not with --withdraw or --failed")
 	}
 	switch {
 	case st.Status != "" && len(c.Files) > 0:
@@ -246,16 +259,30 @@ func (c *attestCmd) print(st *statement.Statement, state spool.State) error {
 }
 
 // hashWithProgress shows on a terminal how far it is when that takes long.
-func hashWithProgress(ctx context.Context, paths, texts []string) ([]statement.Artifact, error) {
+func hashWithProgress(ctx context.Context, paths []string, manifests bool, texts []string) ([]statement.Artifact, error) {
 	if len(paths) == 0 {
 		return nil, nil
 	}
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return filehash.Files(ctx, paths, nil, texts...)
+	var add filehash.Progress
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		p := newProgress(os.Stderr, totalSize(paths))
+		defer p.stop()
+		add = p.add
 	}
-	p := newProgress(os.Stderr, totalSize(paths))
-	defer p.stop()
-	return filehash.Files(ctx, paths, p.add, texts...)
+	artifacts, problems, err := builderagent.Hash(ctx, paths, add, manifests, texts...)
+	for _, p := range problems {
+		say("no list of what is in %s: %s", render.Text(p.Name), p.Why)
+	}
+	return artifacts, err
+}
+
+// environmentHere is what this command runs on.
+func environmentHere(except []string) map[string]string {
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = ""
+	}
+	return builderagent.Environment(dir, os.Environ(), except)
 }
 
 func totalSize(paths []string) (n int64) {

@@ -35,6 +35,7 @@ type (
 		Size      *uint64                   `json:"size"`
 		States    jsonStates                `json:"states"`
 		Signables map[string]jsontext.Value `json:"signables"`
+		Manifest  jsontext.Value            `json:"manifest,omitzero"`
 	}
 	jsonStates struct {
 		SHA256 jsontext.Value `json:"sha256"`
@@ -49,6 +50,7 @@ type (
 	jsonBuildDefinition struct {
 		BuildType    string         `json:"buildType"`
 		External     jsonParameters `json:"externalParameters"`
+		Internal     jsontext.Value `json:"internalParameters,omitzero"`
 		Dependencies []Dependency   `json:"resolvedDependencies,omitempty"`
 	}
 	jsonParameters struct {
@@ -111,6 +113,7 @@ func (s *Statement) readPredicate(value jsontext.Value, noVote bool) error {
 	def, run := p.BuildDefinition, p.RunDetails
 	s.Case = Case{def.External.Channel, def.External.Target, def.External.Stage}
 	s.Source, s.Dependencies, s.Byproducts = def.External.Source, def.Dependencies, run.Byproducts
+	s.Environment = readEnvironment(def.Internal)
 	s.Invocation, s.Version = run.Metadata.InvocationID, run.Builder.Version["quorate"]
 	builder, isURN := strings.CutPrefix(run.Builder.ID, BuilderPrefix)
 	s.Builder = builder
@@ -218,7 +221,7 @@ func (a *Artifact) read(js jsonSubject, path string) error {
 	if js.Annotations.Size == nil {
 		return refuse(CodeBadField, path+"annotations.size", "is missing")
 	}
-	a.Size = *js.Annotations.Size
+	a.Size, a.Manifest = *js.Annotations.Size, js.Annotations.Manifest
 	err := a.readSignables(js.Annotations.Signables, path+"annotations.signables")
 	if err != nil {
 		return err
@@ -260,6 +263,7 @@ func encode(s *Statement) ([]byte, error) {
 		BuildDefinition: jsonBuildDefinition{
 			BuildType:    BuildType,
 			External:     jsonParameters{s.Channel, s.Target, s.Stage, s.Source},
+			Internal:     encodeEnvironment(s.Environment),
 			Dependencies: s.Dependencies,
 		},
 		RunDetails: jsonRunDetails{
@@ -287,7 +291,7 @@ func encode(s *Statement) ([]byte, error) {
 
 func encodeSubject(a *Artifact) (js jsonSubject, err error) {
 	js = jsonSubject{Name: a.Name, Digest: jsonDigest{a.SHA256.String(), a.SHA512.String()}}
-	js.Annotations.Size = &a.Size
+	js.Annotations.Size, js.Annotations.Manifest = &a.Size, a.Manifest
 	if js.Annotations.Signables, err = a.writeSignables(); err != nil {
 		return js, err
 	}

@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"quorate/quorum/hashstate"
 )
 
@@ -123,6 +125,11 @@ type Artifact struct {
 	State512 hashstate.State // state of SHA-512 at the end of the file
 
 	Signables []Signable // what else can be signed of it, in the order of the names
+
+	// Manifest is JSON that says what is inside the file, or nil. It is
+	// information and no part of the vote: whatever is in it, it is not looked at
+	// here and makes no statement bad.
+	Manifest jsontext.Value
 }
 
 // Dependency is something the build used.
@@ -150,6 +157,7 @@ type Statement struct {
 	Reason    string     // for people, with a Status
 
 	Dependencies []Dependency
+	Environment  map[string]string // what the build ran on; information like Artifact.Manifest
 	Byproducts   []Byproduct
 	Invocation   string // the builder's own id of the build
 	Started      time.Time
