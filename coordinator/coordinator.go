@@ -62,6 +62,8 @@ type Coordinator struct {
 	caughtUp   atomic.Bool   // everything up to target is recorded and decided
 	usersSeen  atomic.Value  // of userFile
 
+	comparing chan struct{} // one token for each answer that explains a difference
+
 	attached chan struct{} // closed when the record is being read
 	attach   sync.Once
 	stop     context.CancelFunc
@@ -101,7 +103,8 @@ func Start(ctx context.Context, o Options) (*Coordinator, error) {
 func newCoordinator(o Options) (*Coordinator, error) {
 	c := &Coordinator{log: o.Log, now: o.Now,
 		decideWake: make(chan struct{}, 1), askWake: make(chan struct{}, 1),
-		attached: make(chan struct{}), done: make(chan struct{})}
+		comparing: make(chan struct{}, comparing),
+		attached:  make(chan struct{}), done: make(chan struct{})}
 	if c.log == nil {
 		c.log = slog.Default()
 	}

@@ -69,6 +69,7 @@ func (c *Coordinator) routes() http.Handler {
 	get("/v1/channels", serve(c, c.getChannels))
 	get("/v1/targets", serve(c, c.getTargets))
 	get("/v1/targets/{id}", serve(c, c.getTarget))
+	get("/v1/targets/{id}/differences", serve(c, c.getDifferences))
 	get("/v1/targets/{id}/artifacts/{name}/signatures/{file}", serve(c, c.getSignature))
 	get("/v1/targets/{id}/artifacts/{name}/evidence", serve(c, c.getEvidence))
 	get("/v1/artifacts/{digest}", serve(c, c.getArtifacts))

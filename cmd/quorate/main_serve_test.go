@@ -47,6 +47,7 @@ func (w *world) handler() http.Handler {
 	mux.HandleFunc("GET /v1/artifacts/{digest}", w.serveArtifacts)
 	mux.HandleFunc("GET /v1/targets", w.serveTargets)
 	mux.HandleFunc("GET /v1/targets/{id}", w.serveTarget)
+	mux.HandleFunc("GET /v1/targets/{id}/differences", w.serveDifferences)
 	mux.HandleFunc("GET /v1/events", w.serveEvents)
 	mux.HandleFunc("GET /v1/", w.serveBlob)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

@@ -65,6 +65,8 @@ func TestToolingScripts(t *testing.T) {
 				ts.Defer(func() { worlds.Delete(ts) })
 			},
 			"vote":      inWorld(5, scriptVote),
+			"facts":     inWorld(3, scriptFacts),
+			"upload":    inWorld(1, scriptUpload),
 			"novote":    inWorld(5, scriptNoVote),
 			"sign":      inWorld(3, scriptSign),
 			"refuse":    inWorld(5, scriptRefuse),

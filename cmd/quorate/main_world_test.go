@@ -45,8 +45,9 @@ type world struct {
 	text    []byte // of the policy
 	seq     uint64
 	cases   map[string]*worldCase
-	blobs   map[string][]byte // path -> what is served there
-	serving                   // see main_serve_test.go
+	blobs   map[string][]byte            // path -> what is served there
+	facts   map[string]map[string]string // by builder, see scriptFacts
+	serving                              // see main_serve_test.go
 }
 
 type worldCase struct {
@@ -107,7 +108,7 @@ func policyText(need, expires string) []byte {
 }
 
 func newWorld() *world {
-	w := &world{text: policyText("2", "2099-01-01T00:00:00Z"), cases: map[string]*worldCase{}, blobs: map[string][]byte{}}
+	w := &world{text: policyText("2", "2099-01-01T00:00:00Z"), cases: map[string]*worldCase{}, blobs: map[string][]byte{}, facts: map[string]map[string]string{}}
 	w.policy = must(policy.Load(w.text, worldTime))
 	w.serving.init()
 	return w
@@ -150,7 +151,7 @@ func caseID(c statement.Case) string {
 // artifactOf hashes a file as an agent does.
 func artifactOf(path, name string) statement.Artifact {
 	data := must(os.ReadFile(path))
-	a := statement.Artifact{Name: name, Size: uint64(len(data))}
+	a := statement.Artifact{Name: name, Size: uint64(len(data)), Manifest: manifestOf(path)}
 	for alg, h := range map[hashstate.Algorithm]*hashstate.State{hashstate.SHA256: &a.State256, hashstate.SHA512: &a.State512} {
 		running := alg.New()
 		running.Write(data)
@@ -163,7 +164,7 @@ func artifactOf(path, name string) statement.Artifact {
 
 // state records a statement by a builder about a case.
 func (w *world) state(builder string, c statement.Case, s *statement.Statement) {
-	s.Case, s.Builder, s.Version = c, builder, "test"
+	s.Case, s.Builder, s.Version, s.Environment = c, builder, "test", w.facts[builder]
 	s.Started, s.Finished = worldTime.Add(-time.Hour), worldTime.Add(-time.Minute)
 	signed := must(statement.Sign(s, seeded(builder)))
 	o := must(quorum.Admit(w.policy, signed, worldTime))

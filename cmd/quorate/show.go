@@ -35,6 +35,8 @@ type shown struct {
 	artifacts []api.Artifact
 	file      *hashedFile // nil when a target or a digest was asked for
 	digest    statement.SHA256
+
+	differences []*api.Differences // why they differ, where that is known
 }
 
 func (c *showCmd) Run() error {
@@ -49,6 +51,7 @@ func (c *showCmd) Run() error {
 	if c.JSON {
 		err = s.printJSON()
 	} else {
+		s.askDifferences(context.Background(), cl)
 		err = s.print(os.Stdout)
 	}
 	if err != nil {

@@ -26,7 +26,7 @@ func (s *shown) print(out io.Writer) error {
 		if i > 0 {
 			p.line("")
 		}
-		p.target(t)
+		p.target(t, s)
 	}
 	for i := range s.artifacts {
 		if i > 0 {
@@ -56,7 +56,7 @@ func (p *printer) heading(channel, target, stage string) {
 	p.line("")
 }
 
-func (p *printer) target(t *api.TargetDetail) {
+func (p *printer) target(t *api.TargetDetail, s *shown) {
 	p.heading(t.Channel, t.Target.Target, t.Stage)
 	verdicts := make([]quorum.Verdict, len(t.Artifacts))
 	for i := range t.Artifacts {
@@ -74,7 +74,7 @@ func (p *printer) target(t *api.TargetDetail) {
 			p.line("Details of %s are not shown; --json has all.", plural(len(t.Artifacts)-i, "more file"))
 			return
 		}
-		p.artifact(&t.Artifacts[i])
+		p.artifact(&t.Artifacts[i], s)
 	}
 }
 
@@ -131,7 +131,7 @@ func (p *printer) single(a *api.Artifact, s *shown) {
 	}
 	p.WriteString(render.NewGrid([]quorum.Verdict{a.Verdict}).Text(p.width, p.color))
 	p.line("")
-	p.artifact(a)
+	p.artifact(a, s)
 }
 
 func votedFor(a *api.Artifact, d statement.SHA256) bool {
@@ -148,7 +148,7 @@ func votedFor(a *api.Artifact, d statement.SHA256) bool {
 	return a.SHA256 == d
 }
 
-func (p *printer) artifact(a *api.Artifact) {
+func (p *printer) artifact(a *api.Artifact, s *shown) {
 	p.line("%s", render.Text(a.Artifact))
 	e := quorum.Explain(&a.Verdict)
 	p.wrap("  ", e.Verdict)
@@ -158,6 +158,7 @@ func (p *printer) artifact(a *api.Artifact) {
 	for _, n := range e.Next {
 		p.wrap("  > ", n)
 	}
+	p.why(s.differencesOf(a))
 	p.requests(a)
 	for _, s := range first(a.Signatures) {
 		p.wrap("  signature ", fmt.Sprintf("%s with key %s, by %s at %s", render.Text(string(s.Format)), render.Text(s.Key), render.Text(s.Fingerprint), stamp(s.SignedAt)))

@@ -167,6 +167,16 @@ func (c *Client) Target(ctx context.Context, id string) (*api.TargetDetail, erro
 	return out, c.json(ctx, "/v1/targets/"+url.PathEscape(id), nil, out)
 }
 
+// Differences returns why builders differ on a target, on one artifact of it
+// unless artifact is empty.
+func (c *Client) Differences(ctx context.Context, id, artifact string) (*api.Differences, error) {
+	out, q := new(api.Differences), url.Values{}
+	if artifact != "" {
+		q.Set("artifact", artifact)
+	}
+	return out, c.json(ctx, "/v1/targets/"+url.PathEscape(id)+"/differences", q, out)
+}
+
 // Query narrows a list of targets or a stream of events; empty fields do not.
 type Query struct {
 	Channel string

@@ -1,0 +1,89 @@
+package coordinator
+
+import (
+	"errors"
+	"net/http"
+
+	"quorate/coordinator/store"
+	"quorate/internal/api"
+	"quorate/internal/difference"
+	"quorate/quorum"
+	"quorate/quorum/statement"
+)
+
+const (
+	// maxDiffering bounds the artifacts of one answer. Each costs reading the lists
+	// of what is in it.
+	maxDiffering = 16
+
+	// comparing is how many answers are made at once: they take more time and memory
+	// than anything else that is shown.
+	comparing = 2
+)
+
+// getDifferences says why an artifact differs. It is made from the statements
+// each time: what it says decides nothing, so nothing of it is stored.
+func (c *Coordinator) getDifferences(r *http.Request) (out api.Differences, err error) {
+	t, err := c.targetOf(r)
+	if err != nil {
+		return out, err
+	}
+	name := r.URL.Query().Get("artifact")
+	verdicts, err := c.db.Verdicts(t.ID, name)
+	if err != nil {
+		return out, err
+	}
+	if name != "" && len(verdicts) == 0 {
+		return out, notFound("the target has no artifact %q", name)
+	}
+	select {
+	case c.comparing <- struct{}{}:
+		defer func() { <-c.comparing }()
+	case <-r.Context().Done():
+		return out, r.Context().Err()
+	}
+	out = api.Differences{ID: t.ID.String(), Channel: t.Channel, Target: t.Case.Target, Stage: t.Stage, Artifacts: []difference.Artifact{}}
+	return out, c.explainAll(verdicts, &out)
+}
+
+func (c *Coordinator) explainAll(verdicts []*quorum.Verdict, out *api.Differences) error {
+	statements := statementCache{c: c, read: map[statement.SHA256]*statement.Statement{}}
+	for _, v := range verdicts {
+		groups := difference.Groups(v)
+		switch {
+		case len(groups) < 2:
+		case len(out.Artifacts) == maxDiffering:
+			out.More++
+		default:
+			out.Artifacts = append(out.Artifacts, difference.Explain(v.Artifact, groups, statements.get))
+		}
+	}
+	return statements.err
+}
+
+// statementCache keeps the statements of one answer: most are about all of a
+// target's artifacts.
+type statementCache struct {
+	c    *Coordinator
+	read map[statement.SHA256]*statement.Statement
+	err  error
+}
+
+// get returns nil for what is no statement of ours, or is more than is read for
+// one answer.
+func (s *statementCache) get(id statement.SHA256) *statement.Statement {
+	st, known := s.read[id]
+	if known || s.err != nil || len(s.read) >= 2*difference.MaxStatements {
+		return st
+	}
+	raw, err := s.c.db.Raw(id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		s.err = err
+		return nil
+	}
+	if st, err = statement.Parse(raw); err != nil {
+		st = nil
+	}
+	s.read[id] = st
+	return st
+}

@@ -1,0 +1,229 @@
+package difference
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"quorate/internal/manifest"
+)
+
+// Pair is what differs inside of the files of two groups.
+type Pair struct {
+	A string `json:"a"` // letters of the groups
+	B string `json:"b"`
+
+	Text string `json:"text"` // all of this in a sentence
+
+	Members int `json:"members"` // in either file
+	Changed int `json:"changed"` // in both, and not alike
+	Added   int `json:"added"`   // in B only
+	Removed int `json:"removed"` // in A only
+
+	Reordered bool     `json:"reordered,omitzero"` // what is in both stands in another order
+	Partial   bool     `json:"partial,omitzero"`   // a list is cut: there may be more
+	List      []Member `json:"list,omitempty"`
+	More      int      `json:"more,omitzero"` // differing members that are not in List
+
+	// Doubt says that builds of one group list different members in equal bytes.
+	Doubt bool `json:"doubt,omitzero"`
+	// Problem says why nothing can be compared.
+	Problem string `json:"problem,omitzero"`
+}
+
+// Member is one member that differs.
+type Member struct {
+	Name string           `json:"name"`
+	What []string         `json:"what"`       // see the constants
+	A    *manifest.Member `json:"a,omitzero"` // nil: not there
+	B    *manifest.Member `json:"b,omitzero"`
+}
+
+// What can differ in a member.
+const (
+	WhatAdded   = "added"
+	WhatRemoved = "removed"
+	WhatContent = "content"
+	WhatSize    = "size"
+	WhatType    = "type"
+	WhatMode    = "mode"
+	WhatOwner   = "owner"
+	WhatMTime   = "mtime"
+	WhatLink    = "link"
+)
+
+func pairs(artifact string, groups []Group, builds []build) []Pair {
+	if len(groups) < 2 {
+		return nil
+	}
+	list := make([]Pair, 0, len(groups)-1)
+	a, doubtA := inside(artifact, 0, builds)
+	for i := 1; i < len(groups); i++ {
+		b, doubtB := inside(artifact, i, builds)
+		p := compare(a, b)
+		p.A, p.B, p.Doubt = groups[0].Letter, groups[i].Letter, doubtA || doubtB
+		p.Text = p.sentence()
+		list = append(list, p)
+	}
+	return list
+}
+
+// compare compares two lists; nil is one that no builder gave.
+func compare(a, b *manifest.Manifest) (p Pair) {
+	switch {
+	case a == nil && b == nil:
+		p.Problem = "no builder of either group says what is inside"
+	case a == nil, b == nil:
+		p.Problem = "only one of the groups says what is inside"
+	case a.Problem != "":
+		p.Problem = a.Problem
+	case b.Problem != "":
+		p.Problem = b.Problem
+	case a.Format != b.Format:
+		p.Problem = fmt.Sprintf("one file is %s, the other %s", a.Format, b.Format)
+	}
+	if p.Problem != "" {
+		return p
+	}
+	p.Members = max(a.Members, b.Members)
+	p.Partial = (a.Truncated || b.Truncated) && a.SHA256 != b.SHA256
+	p.walk(a, b)
+	return p
+}
+
+// key tells members of one name apart, which a tar may have.
+type key struct {
+	name string
+	n    int
+}
+
+func index(list []manifest.Member) (keys []key, at map[key]int) {
+	keys, at = make([]key, len(list)), make(map[key]int, len(list))
+	seen := make(map[string]int, len(list))
+	for i, m := range list {
+		keys[i] = key{m.Name, seen[m.Name]}
+		seen[m.Name]++
+		at[keys[i]] = i
+	}
+	return keys, at
+}
+
+func (p *Pair) walk(a, b *manifest.Manifest) {
+	keysA, inA := index(a.List)
+	keysB, inB := index(b.List)
+	last := -1
+	for i, k := range keysA {
+		j, both := inB[k]
+		switch {
+		case !both && b.Truncated: // it may stand in what was cut
+		case !both:
+			p.Removed++
+			p.add(Member{k.name, []string{WhatRemoved}, &a.List[i], nil})
+		default:
+			p.Reordered = p.Reordered || j < last
+			last = max(last, j)
+			if what := unlike(&a.List[i], &b.List[j]); len(what) > 0 {
+				p.Changed++
+				p.add(Member{k.name, what, &a.List[i], &b.List[j]})
+			}
+		}
+	}
+	for j, k := range keysB {
+		if _, both := inA[k]; !both && !a.Truncated {
+			p.Added++
+			p.add(Member{k.name, []string{WhatAdded}, nil, &b.List[j]})
+		}
+	}
+	// What is in the content comes first: a time follows from nearly everything.
+	slices.SortStableFunc(p.List, func(x, y Member) int { return weight(x) - weight(y) })
+	if len(p.List) > maxMembers {
+		p.More, p.List = len(p.List)-maxMembers, p.List[:maxMembers]
+	}
+}
+
+func (p *Pair) add(m Member) { p.List = append(p.List, m) }
+
+func weight(m Member) int {
+	switch m.What[0] {
+	case WhatContent, WhatType, WhatLink, WhatSize:
+		return 0
+	case WhatAdded, WhatRemoved:
+		return 1
+	}
+	return 2
+}
+
+func unlike(a, b *manifest.Member) (what []string) {
+	note := func(differs bool, word string) {
+		if differs {
+			what = append(what, word)
+		}
+	}
+	note(a.Type != b.Type, WhatType)
+	note(a.SHA256 != b.SHA256, WhatContent)
+	note(a.SHA256 == b.SHA256 && a.Size != b.Size, WhatSize)
+	note(a.Link != b.Link, WhatLink)
+	note(a.Mode != b.Mode, WhatMode)
+	note(a.Owner != b.Owner, WhatOwner)
+	note(a.MTime != b.MTime, WhatMTime)
+	return what
+}
+
+// named is how many members a sentence names.
+const named = 5
+
+// sentence says what differs. Names come from builders: whoever shows it makes
+// them harmless.
+func (p *Pair) sentence() string {
+	if p.Problem != "" {
+		return "cannot be compared: " + p.Problem
+	}
+	n := p.Changed + p.Added + p.Removed
+	var b strings.Builder
+	switch {
+	case n == 0 && p.Partial:
+		fmt.Fprintf(&b, "what is listed of %s is alike; the rest is not listed", count(p.Members, "member"))
+	case n == 0 && !p.Reordered:
+		fmt.Fprintf(&b, "all %s are alike: what differs is how they are packed (compression, padding, or headers that are not listed)", count(p.Members, "member"))
+	case n == 0:
+		fmt.Fprintf(&b, "all %s are alike, in another order", count(p.Members, "member"))
+	default:
+		verb := "differ"
+		if n == 1 {
+			verb = "differs"
+		}
+		fmt.Fprintf(&b, "%d of %s %s: %s", n, count(p.Members, "member"), verb, p.names(n))
+		if p.Reordered {
+			b.WriteString("; the order differs too")
+		}
+		if p.Partial {
+			b.WriteString("; not all members are listed")
+		}
+	}
+	if p.Doubt {
+		b.WriteString("; builds with equal bytes list different members, so one of them is wrong")
+	}
+	return b.String()
+}
+
+func (p *Pair) names(n int) string {
+	var parts []string
+	for _, m := range p.List[:min(len(p.List), named)] {
+		what := strings.Join(m.What, ", ")
+		if len(m.What) == 1 && weight(m) == 2 {
+			what += " only"
+		}
+		parts = append(parts, clip(m.Name)+" ("+what+")")
+	}
+	if n > len(parts) {
+		parts = append(parts, fmt.Sprintf("and %d more", n-len(parts)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
