@@ -235,6 +235,10 @@ func (a *agent) consume(ctx context.Context, progress func()) error {
 
 // handle deals with one delivery of a job, from reading it to its end on the bus.
 func (a *agent) handle(ctx context.Context, m jetstream.Msg, beat time.Duration) {
+	if wire.IsUpload(m.Data()) {
+		a.handleUpload(ctx, m, beat)
+		return
+	}
 	job, err := a.accept(m)
 	if err != nil {
 		a.log.Error("job refused", "subject", m.Subject(), "error", err)
@@ -281,26 +285,33 @@ func (a *agent) accept(m jetstream.Msg) (*wire.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What is on the subject decides who may ask; what is in the job decides
-	// what is built.
-	subject, err := bus.JobSubject(job.Channel)
-	if err != nil {
+	if err := a.acceptChannel(m, job.ID, job.Channel); err != nil {
 		return nil, err
-	}
-	urgent, err := bus.UrgentJobSubject(job.Channel)
-	if err != nil {
-		return nil, err
-	}
-	if m.Subject() != subject && m.Subject() != urgent {
-		return nil, fmt.Errorf("job %s for channel %s came on another subject", job.ID, job.Channel)
-	}
-	if !slices.Contains(a.state.Config.Channels, job.Channel) {
-		return nil, fmt.Errorf("job %s is for channel %s, which is not configured", job.ID, job.Channel)
 	}
 	if err := CheckSource(job.Source); err != nil {
 		return nil, fmt.Errorf("job %s: %w", job.ID, err)
 	}
 	return job, nil
+}
+
+// acceptChannel checks who asked: what is on the subject decides who may ask, what
+// is in the job decides what is done.
+func (a *agent) acceptChannel(m jetstream.Msg, id, channel string) error {
+	subject, err := bus.JobSubject(channel)
+	if err != nil {
+		return err
+	}
+	urgent, err := bus.UrgentJobSubject(channel)
+	if err != nil {
+		return err
+	}
+	if m.Subject() != subject && m.Subject() != urgent {
+		return fmt.Errorf("job %s for channel %s came on another subject", id, channel)
+	}
+	if !slices.Contains(a.state.Config.Channels, channel) {
+		return fmt.Errorf("job %s is for channel %s, which is not configured", id, channel)
+	}
+	return nil
 }
 
 func (a *agent) begin(id string) bool {

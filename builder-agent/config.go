@@ -122,6 +122,11 @@ type Config struct {
 	// name a person.
 	EnvironmentExcept []string `toml:"environment_except"`
 
+	// Uploads "auto" gives a kept output to the coordinator when it asks because
+	// builders differ on it; who can reach the coordinator can then read the file.
+	// "none" gives nothing. Default "auto".
+	Uploads string `toml:"uploads"`
+
 	// Parallel is how many builds run at once. Default 1.
 	Parallel int `toml:"parallel"`
 
@@ -145,7 +150,7 @@ func DefaultConfig(name string) Config {
 	return Config{
 		Name: name, NATS: bus.DefaultURL,
 		Timeout: Duration(2 * time.Hour), Grace: Duration(10 * time.Second), Retention: Duration(720 * time.Hour),
-		LogLimit: 16 << 20, Dependencies: "auto", Manifest: "auto", Environment: "auto", Parallel: 1, Spool: "spool",
+		LogLimit: 16 << 20, Dependencies: "auto", Manifest: "auto", Environment: "auto", Uploads: "auto", Parallel: 1, Spool: "spool",
 	}
 }
 
@@ -211,7 +216,7 @@ func (c *Config) check() error {
 	case c.Spool == "":
 		return errors.New("spool is empty")
 	}
-	for name, value := range map[string]string{"dependencies": c.Dependencies, "manifest": c.Manifest, "environment": c.Environment} {
+	for name, value := range map[string]string{"dependencies": c.Dependencies, "manifest": c.Manifest, "environment": c.Environment, "uploads": c.Uploads} {
 		if value != "auto" && value != "none" {
 			return fmt.Errorf(`%s is %q, want "auto" or "none"`, name, value)
 		}

@@ -69,6 +69,10 @@ nats = %s
 # environment = "auto"
 # environment_except = ["path"]
 
+# Give a kept output to the coordinator when it asks because builders differ on it
+# ("none": never). Who can reach the coordinator can then read the file.
+# uploads = "auto"
+
 # How many builds run at once.
 # parallel = 1
 

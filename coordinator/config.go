@@ -57,6 +57,9 @@ type Config struct {
 	// Retry says when signers are asked again.
 	Retry RetryConfig `toml:"retry"`
 
+	// Files says whether builders are asked for the files on which they differ.
+	Files FilesConfig `toml:"files"`
+
 	// Keys has the certificate or public key of every signing key that the policy names.
 	// Signatures are verified with them before they are shown. Keep the
 	// certificates of former keys: signatures that cannot be verified are not
@@ -181,6 +184,7 @@ func (c *Config) defaults() {
 	pause(&c.Retry.First, 10*time.Second)
 	pause(&c.Retry.Max, 30*time.Minute)
 	pause(&c.Retry.Answer, 2*time.Minute)
+	c.Files.defaults()
 }
 
 // defaultBusListen is not NATS' own port, so that a server that somebody else
@@ -198,7 +202,7 @@ func (c *Config) check(path string) error {
 	case c.NATS.Replicas < 0:
 		return configError("replicas = 1, or 3 in a cluster", "%s: replicas is negative", path)
 	}
-	return nil
+	return c.Files.check(path)
 }
 
 // setup is everything that a coordinator goes by, read from its files.

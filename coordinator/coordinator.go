@@ -62,6 +62,8 @@ type Coordinator struct {
 	caughtUp   atomic.Bool   // everything up to target is recorded and decided
 	usersSeen  atomic.Value  // of userFile
 
+	files     *files        // nil: none are kept
+	filesWake chan struct{} // capacity 1
 	comparing chan struct{} // one token for each answer that explains a difference
 
 	attached chan struct{} // closed when the record is being read
@@ -103,8 +105,8 @@ func Start(ctx context.Context, o Options) (*Coordinator, error) {
 func newCoordinator(o Options) (*Coordinator, error) {
 	c := &Coordinator{log: o.Log, now: o.Now,
 		decideWake: make(chan struct{}, 1), askWake: make(chan struct{}, 1),
-		comparing: make(chan struct{}, comparing),
-		attached:  make(chan struct{}), done: make(chan struct{})}
+		comparing: make(chan struct{}, comparing), filesWake: make(chan struct{}, 1),
+		attached: make(chan struct{}), done: make(chan struct{})}
 	if c.log == nil {
 		c.log = slog.Default()
 	}
@@ -133,6 +135,11 @@ func (c *Coordinator) open() (err error) {
 	}
 	if err := c.openState(); err != nil {
 		return err
+	}
+	if c.config.Files.Keep > 0 {
+		if c.files, err = openFiles(c.path(dirFiles), c.config.Files); err != nil {
+			return err
+		}
 	}
 	c.web = c.newServer()
 	return c.placeHooks()
@@ -254,6 +261,8 @@ func (c *Coordinator) run(ctx context.Context) {
 	p.Go(c.askLoop)
 	p.Go(c.watchUsers)
 	p.Go(c.serveBus)
+	p.Go(c.readFiles)
+	p.Go(c.askFiles)
 	p.Go(c.serveHTTP)
 	for _, h := range c.hooks {
 		p.Go(func(ctx context.Context) error { return c.runHook(ctx, h) })
@@ -319,6 +328,7 @@ func (c *Coordinator) Wake() {
 	c.wakeDecide()
 	c.wakeAsk()
 	c.events.notify()
+	signal(c.filesWake)
 }
 
 func (c *Coordinator) wakeDecide() { signal(c.decideWake) }

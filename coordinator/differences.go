@@ -55,6 +55,11 @@ func (c *Coordinator) explainAll(verdicts []*quorum.Verdict, out *api.Difference
 		case len(out.Artifacts) == maxDiffering:
 			out.More++
 		default:
+			for i, g := range groups {
+				if c.files.has(g.SHA256) {
+					groups[i].File = "/v1/files/" + g.SHA256.String()
+				}
+			}
 			out.Artifacts = append(out.Artifacts, difference.Explain(v.Artifact, groups, statements.get))
 		}
 	}

@@ -78,6 +78,7 @@ func (c *Coordinator) routes() http.Handler {
 	get("/v1/acts", serve(c, c.getActs))
 	get("/v1/subject", serve(c, c.getSubject))
 	get("/v1/receipts/{sha256}", serve(c, c.getReceipt))
+	get("/v1/files/{sha256}", c.getFile)
 	get("/v1/events", c.getEvents)
 	get("/healthz", serve(c, c.getHealth))
 	get("/readyz", c.getReady)

@@ -169,6 +169,15 @@ answer = "2m"
 # events = ["conflicting", "unreachable", "disputed", "signed", "alarm", "act"]
 # secret_file = "webhook-ops.secret"
 
+[files]
+# How long the files on which builders differ are kept, for quorate diff. Builders
+# are asked for one file of each digest. "0s": nothing is asked for.
+keep = "0s"
+# Bytes of one file (at most 2 GiB) and of all, and how many.
+max_file = 268435456
+max_total = 4294967296
+max_count = 1000
+
 # What signatures are verified with: 'certificate', the OpenPGP certificate of a key,
 # or 'public_key', PEM with the public key, or for CMS the X.509 certificate. Keep
 # those of former keys: what cannot be verified is not shown.

@@ -29,6 +29,7 @@ type metrics struct {
 	refusals   *prometheus.CounterVec
 	signatures prometheus.Counter
 	gaps       prometheus.Counter
+	uploads    *prometheus.CounterVec
 	commit     prometheus.Histogram
 	hooks      *prometheus.CounterVec
 }
@@ -42,11 +43,12 @@ func newMetrics(c *Coordinator) *metrics {
 		refusals:   counterVec("quorate_refusals_total", "Refusals by signers, by code.", "code"),
 		signatures: counter("quorate_signatures_total", "Signatures verified and recorded."),
 		gaps:       counter("quorate_record_gap_messages_total", "Messages that the stream no longer had when they were to be read."),
+		uploads:    counterVec("quorate_uploads_total", "Files that builders uploaded because they differ, by what became of them.", "result"),
 		hooks:      counterVec("quorate_webhook_events_total", "Attempts to deliver events to webhooks, by result.", "webhook", "result"),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quorate_commit_seconds",
 			Help: "Time to apply and commit one batch of messages.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 	}
-	m.registry.MustRegister(m.messages, m.rejected, m.requests, m.retries, m.refusals, m.signatures, m.gaps, m.commit, m.hooks,
+	m.registry.MustRegister(m.messages, m.rejected, m.requests, m.retries, m.refusals, m.signatures, m.gaps, m.uploads, m.commit, m.hooks,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "quorate_lag_messages", Help: "Messages of the record not taken in yet."},
 			func() float64 { return float64(c.lag.Load()) }),
 		&artifactCollector{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -93,7 +93,7 @@ func Permissions(u User) (publish, subscribe []string) {
 	case RoleCoordinator:
 		return coordinatorPublish(), append(subscribe, prefixHave+"*", SubjectRedrive)
 	case RoleBuilder:
-		publish = []string{prefixStatements + "*." + u.Name, prefixHave + u.Name}
+		publish = []string{prefixStatements + "*." + u.Name, prefixHave + u.Name, prefixFiles + u.Name + ".>"}
 		publish = append(publish, consumerRights(StreamJobs, AgentConsumerName(u.Name))...)
 		publish = append(publish, consumerRights(StreamJobs, UrgentConsumerName(u.Name))...)
 	case RoleSigner:
@@ -148,7 +148,7 @@ func coordinatorPublish() []string {
 		prefixJobs + "*", prefixRequests + "*", prefixAlarms + "*",
 		coreAPI + "INFO",
 	}
-	for _, s := range []string{StreamRecord, StreamJobs, StreamRequests, StreamAlarms} {
+	for _, s := range []string{StreamRecord, StreamJobs, StreamRequests, StreamAlarms, StreamFiles} {
 		publish = append(publish,
 			coreAPI+"STREAM.CREATE."+s,
 			coreAPI+"STREAM.INFO."+s,

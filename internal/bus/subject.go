@@ -144,6 +144,7 @@ func streamOf(subject string) string {
 		{prefixJobs, StreamJobs},
 		{prefixRequests, StreamRequests},
 		{prefixAlarms, StreamAlarms},
+		{prefixFiles, StreamFiles},
 	} {
 		if strings.HasPrefix(subject, s.prefix) {
 			return s.stream

@@ -349,8 +349,9 @@ func ValidTarget(s string) bool {
 	return true
 }
 
-// ValidArtifactName reports whether s can name an artifact. It refuses what could leave a folder or a line when the name
-// is used as one; everything else that a file can be called is allowed.
+// ValidArtifactName reports whether s can name an artifact. It refuses what could
+// leave a folder or a line when the name is used as one; everything else that a
+// file can be called is allowed.
 func ValidArtifactName(s string) bool {
 	return s != "" && s != "." && s != ".." && len(s) <= MaxName &&
 		utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
