@@ -305,6 +305,7 @@ func TestDependenciesThatCannotBeTold(t *testing.T) {
 		kept bool
 	}{
 		"fails":     {"exit 1", false},
+		"flood":     {"yes 'a 1' | head -c 9000000", false},
 		"not lines": {"echo just-a-name", false},
 		"too long":  {`i=0; while [ $i -lt 20000 ]; do echo "a-package-with-a-long-name-$i 1.2.3"; i=$((i+1)); done`, true},
 	} {

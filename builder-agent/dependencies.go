@@ -53,7 +53,7 @@ func listDependencies(ctx context.Context, c command) ([]statement.Dependency, e
 	case out.full:
 		return nil, fmt.Errorf("list dependencies: more than %d bytes", dependenciesBytes)
 	}
-	return parseDependencies(out.String())
+	return parseDependencies(out.kept.String())
 }
 
 func parseDependencies(text string) ([]statement.Dependency, error) {
@@ -87,15 +87,16 @@ func dependenciesText(list []statement.Dependency) []byte {
 	return b.Bytes()
 }
 
-// limitedBuffer keeps the first bytes and takes the rest without an error.
+// limitedBuffer keeps the first bytes and takes the rest without an error. The
+// buffer is not embedded: its ReadFrom would be found and used past Write.
 type limitedBuffer struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	full bool
 }
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	n := min(len(p), dependenciesBytes-b.Len())
+	n := min(len(p), dependenciesBytes-b.kept.Len())
 	b.full = b.full || n < len(p)
-	b.Buffer.Write(p[:n])
+	b.kept.Write(p[:n])
 	return len(p), nil
 }
