@@ -48,6 +48,16 @@ func (w *world) serveDifferences(rw http.ResponseWriter, r *http.Request) {
 			if w.fault == "factor" {
 				a.Factors = append(a.Factors, difference.Factor{Kind: "x\x1b[2J", Text: "\u202eevil"})
 			}
+			switch w.fault {
+			case "name":
+				a.Artifact = "../../evil"
+			case "letter":
+				a.Groups[1].Letter = "/../evil"
+			case "blob":
+				for i := range a.Groups {
+					a.Groups[i].File = "http://192.0.2.1/v1/x"
+				}
+			}
 			out.Artifacts = append(out.Artifacts, a)
 		}
 	}

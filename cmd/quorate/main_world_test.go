@@ -172,6 +172,7 @@ func (w *world) state(builder string, c statement.Case, s *statement.Statement) 
 	o.Seq = w.seq
 	wc := w.of(c)
 	wc.stmts, wc.obs = append(wc.stmts, signed), append(wc.obs, o)
+	w.blobs["/v1/statements/"+signed.ID().String()] = signed.Raw()
 	w.announce(wc)
 }
 
