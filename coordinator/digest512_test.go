@@ -52,8 +52,10 @@ func TestOldDatabaseIsFoundBySHA512(t *testing.T) {
 	w := signedWorld(t)
 	w.stop()
 	db := must(sql.Open("sqlite", filepath.Join(w.state(), "coordinator.db")))(t)
-	// This migration is undone, and the number in the header is what remains.
-	for _, q := range []string{"DROP TABLE vote_sha512", "DELETE FROM migration WHERE name = 'sha512'"} {
+	// This migration and all later ones are undone, and the number in the header is
+	// what remains.
+	for _, q := range []string{"DROP TABLE vote_sha512", "DROP TABLE act", "DROP TABLE act_chain", "DROP TABLE rebuild", "DROP INDEX alarm_target", "DROP TABLE webhook",
+		"DELETE FROM migration WHERE version >= (SELECT version FROM migration WHERE name = 'sha512')"} {
 		must(db.Exec(q))(t)
 	}
 	var latest int
