@@ -4,6 +4,7 @@ import (
 	"crypto/sha512"
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -51,20 +52,40 @@ func TestFileIsFoundBySHA512(t *testing.T) {
 func TestOldDatabaseIsFoundBySHA512(t *testing.T) {
 	w := signedWorld(t)
 	w.stop()
-	db := must(sql.Open("sqlite", filepath.Join(w.state(), "coordinator.db")))(t)
-	// This migration and all later ones are undone, and the number in the header is
-	// what remains.
-	for _, q := range []string{"DROP TABLE vote_sha512", "DROP TABLE act", "DROP TABLE act_chain", "DROP TABLE rebuild", "DROP INDEX alarm_target", "DROP TABLE webhook",
-		"DELETE FROM migration WHERE version >= (SELECT version FROM migration WHERE name = 'sha512')"} {
-		must(db.Exec(q))(t)
-	}
-	var latest int
-	check(t, db.QueryRow("SELECT max(version) FROM migration").Scan(&latest))
-	must(db.Exec(fmt.Sprintf("PRAGMA user_version = %d", latest)))(t)
-	check(t, db.Close())
+	asFirstMade(t, filepath.Join(w.state(), "coordinator.db"))
 	w.start()
 	w.sync()
 	if list := get[api.Artifacts](w, "/v1/artifacts/"+digest512("hello, world").String()).Artifacts; len(list) != 2 {
 		t.Errorf("%d artifacts, want 2", len(list))
 	}
+}
+
+// asFirstMade puts the rows of a database into one with the first schema.
+func asFirstMade(t *testing.T, path string) {
+	t.Helper()
+	schema := must(os.ReadFile(filepath.Join("store", "migrations", "0001_first.sql")))(t)
+	check(t, os.Rename(path, path+".new"))
+	db := must(sql.Open("sqlite", path))(t)
+	db.SetMaxOpenConns(1) // ATTACH is of one connection
+	exec := func(query string, args ...any) { t.Helper(); must(db.Exec(query, args...))(t) }
+	exec("ATTACH ? AS new", path+".new")
+	exec(string(schema))
+	exec("CREATE TABLE migration AS SELECT * FROM new.migration WHERE version = 1")
+	rows := must(db.Query(`SELECT m.name, group_concat('"' || c.name || '"') FROM main.sqlite_schema m, pragma_table_info(m.name) c
+		WHERE m.type = 'table' AND m.name <> 'migration' GROUP BY m.name`))(t)
+	columns := map[string]string{}
+	for rows.Next() {
+		var table, list string
+		check(t, rows.Scan(&table, &list))
+		columns[table] = list
+	}
+	check(t, rows.Err())
+	for table, list := range columns {
+		exec(fmt.Sprintf("INSERT OR REPLACE INTO main.%[1]s (%[2]s) SELECT %[2]s FROM new.%[1]s", table, list))
+	}
+	exec("PRAGMA user_version = 1")
+	var id int
+	check(t, db.QueryRow("PRAGMA new.application_id").Scan(&id))
+	exec(fmt.Sprintf("PRAGMA application_id = %d", id))
+	check(t, db.Close())
 }
