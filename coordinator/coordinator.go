@@ -50,7 +50,6 @@ type Coordinator struct {
 	wroteURL bool // the file bus-url is ours to remove
 
 	metrics  *metrics
-	counts   *counts
 	events   *broadcast
 	progress *progress
 
@@ -158,11 +157,6 @@ func (c *Coordinator) openDB() (err error) {
 
 // openState makes what is kept in memory, from the database.
 func (c *Coordinator) openState() error {
-	counts, err := c.db.StateCounts()
-	if err != nil {
-		return err
-	}
-	c.counts = newCounts(counts)
 	cur, err := c.db.Cursor()
 	if err != nil {
 		return err

@@ -19,15 +19,8 @@ const eventsKept = 10_000
 // database. It is used after the commit only.
 type decision struct {
 	cases  int
-	moves  []move // verdicts whose state changed
 	events int
 	ask    bool // questions or alarms wait
-}
-
-// move is an artifact that went from one state to another; empty: none.
-type move struct {
-	channel  string
-	from, to quorum.State
 }
 
 // decideSome reconsiders up to limit cases and reports whether any are left. The
@@ -53,7 +46,6 @@ func (c *Coordinator) decideSome(limit int) (left bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("decide: %w", err)
 	}
-	c.counts.add(d.moves)
 	if d.events > 0 {
 		c.events.notify()
 	}
@@ -102,7 +94,9 @@ func (c *Coordinator) decideCase(tx *store.Tx, cs store.Case, now time.Time, d *
 			return err
 		}
 	}
-	return tx.Decided(cs, summarise(verdicts, obs, sigs))
+	sum := summarise(verdicts, obs, sigs)
+	sum.Listing = listing(verdicts, obs, sigs)
+	return tx.Decided(cs, sum)
 }
 
 // forget drops the verdicts on a case of which nothing is left.
@@ -138,7 +132,7 @@ func signedBy(ch *policy.Channel, sigs []store.Signature) map[string]quorum.Sign
 
 // storeVerdicts writes what changed, and tells of it.
 func (c *Coordinator) storeVerdicts(tx *store.Tx, cs store.Case, verdicts []quorum.Verdict, d *decision) error {
-	old, states, err := tx.Verdicts(cs.ID)
+	old, err := tx.Verdicts(cs.ID)
 	if err != nil {
 		return err
 	}
@@ -156,15 +150,11 @@ func (c *Coordinator) storeVerdicts(tx *store.Tx, cs store.Case, verdicts []quor
 		if err := c.storeVerdict(tx, cs, v, states[v.Artifact], encoded, d); err != nil {
 			return err
 		}
-		if from := states[v.Artifact]; from != v.State {
-			d.moves = append(d.moves, move{cs.Channel, from, v.State})
-		}
 	}
 	for name := range old {
 		if err := tx.RemoveVerdict(cs.ID, name); err != nil {
 			return err
 		}
-		d.moves = append(d.moves, move{cs.Channel, states[name], ""})
 	}
 	return nil
 }

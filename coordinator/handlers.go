@@ -23,57 +23,17 @@ const (
 	maxLimit     = 500
 )
 
-func (c *Coordinator) getChannels(*http.Request) (api.Channels, error) {
-	out := api.Channels{Policy: api.Policy{PolicyRef: quorum.PolicyRef{Version: c.policy.Version, Digest: c.policy.Digest}, Expires: c.policy.Expires}}
+func (c *Coordinator) getChannels(*http.Request) (out api.Channels, err error) {
+	counts, err := c.db.StateCounts()
+	if err != nil {
+		return out, err
+	}
+	out = api.Channels{Policy: api.Policy{PolicyRef: quorum.PolicyRef{Version: c.policy.Version, Digest: c.policy.Digest}, Expires: c.policy.Expires}}
 	for _, ch := range c.policy.Channels {
 		out.Channels = append(out.Channels, api.Channel{Name: ch.Name, Targets: ch.Targets, Quorum: ch.Rule.Name, Roster: ch.Roster,
-			Settle: ch.Settle.String(), Dissent: ch.Dissent, Sign: ch.Sign, Counts: c.counts.of(ch.Name)})
+			Settle: ch.Settle.String(), Dissent: ch.Dissent, Sign: ch.Sign, Counts: everyState(counts[ch.Name])})
 	}
 	return out, nil
-}
-
-func (c *Coordinator) getTargets(r *http.Request) (out api.Targets, err error) {
-	f, err := c.targetFilter(r.URL.Query())
-	if err != nil {
-		return out, err
-	}
-	limit := f.Limit
-	f.Limit++ // one more than is shown says whether there is another page
-	list, err := c.db.Targets(f)
-	if err != nil {
-		return out, err
-	}
-	if len(list) > limit {
-		list = list[:limit]
-		out.Next = list[limit-1].ID.String()
-	}
-	out.Targets = make([]api.Target, len(list))
-	for i := range list {
-		out.Targets[i] = toTarget(&list[i])
-	}
-	return out, nil
-}
-
-func (c *Coordinator) targetFilter(q url.Values) (f store.TargetFilter, err error) {
-	f = store.TargetFilter{Channel: q.Get("channel"), State: quorum.State(q.Get("state")), Text: q.Get("q")}
-	if f.State != "" && !slices.Contains(quorum.States, f.State) {
-		return f, badRequest("state %q is not known", f.State)
-	}
-	if f.Limit, err = limitOf(q); err != nil {
-		return f, err
-	}
-	if after := q.Get("after"); after != "" {
-		id, err := store.ParseCaseID(after)
-		if err != nil {
-			return f, badRequest("after is not the id of a target")
-		}
-		t, err := c.db.Target(id)
-		if err != nil {
-			return f, err
-		}
-		f.After = t.Case
-	}
-	return f, nil
 }
 
 func limitOf(q url.Values) (int, error) {
@@ -86,10 +46,6 @@ func limitOf(q url.Values) (int, error) {
 		return 0, badRequest("limit is not a number from 1 to %d", maxLimit)
 	}
 	return n, nil
-}
-
-func toTarget(t *store.Target) api.Target {
-	return api.Target{ID: t.ID.String(), Channel: t.Channel, Target: t.Case.Target, Stage: t.Stage, State: t.State, Counts: t.Counts, Updated: t.Updated}
 }
 
 func (c *Coordinator) getTarget(r *http.Request) (out api.TargetDetail, err error) {

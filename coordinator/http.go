@@ -20,6 +20,7 @@ import (
 var statusOf = map[string]int{
 	api.CodeNotFound:   http.StatusNotFound,
 	api.CodeBadRequest: http.StatusBadRequest,
+	api.CodeBadCursor:  http.StatusBadRequest,
 	api.CodeMethod:     http.StatusMethodNotAllowed,
 	api.CodeNotReady:   http.StatusServiceUnavailable,
 	api.CodeBadHost:    http.StatusMisdirectedRequest,

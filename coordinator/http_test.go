@@ -24,14 +24,19 @@ func TestErrorsHaveStableCodes(t *testing.T) {
 		status       int
 		code         string
 	}{
-		{"GET", "/", 404, api.CodeNotFound},
 		{"GET", "/v1/nothing", 404, api.CodeNotFound},
 		{"POST", "/v1/targets", 405, api.CodeMethod},
 		{"DELETE", "/v1/channels", 405, api.CodeMethod},
 		{"GET", "/v1/targets?state=good", 400, api.CodeBadRequest},
 		{"GET", "/v1/targets?limit=0", 400, api.CodeBadRequest},
 		{"GET", "/v1/targets?limit=501", 400, api.CodeBadRequest},
-		{"GET", "/v1/targets?after=x", 400, api.CodeBadRequest},
+		{"GET", "/v1/targets?after=x", 400, api.CodeBadCursor},
+		{"GET", "/v1/targets?after=" + strings.Repeat("A", 22), 400, api.CodeBadCursor},
+		{"GET", "/v1/targets?order=name", 400, api.CodeBadRequest},
+		{"GET", "/v1/targets?older=-1h", 400, api.CodeBadRequest},
+		{"GET", "/v1/targets?newer=soon", 400, api.CodeBadRequest},
+		{"GET", "/v1/targets?q=%ff", 400, api.CodeBadRequest},
+		{"GET", "/v1/targets?q=" + strings.Repeat("x", 2049), 400, api.CodeBadRequest},
 		{"GET", "/v1/targets/x", 400, api.CodeBadRequest},
 		{"GET", "/v1/targets/" + zero[:32], 404, api.CodeNotFound},
 		{"GET", "/v1/targets/" + zero[:32] + "/artifacts/a/evidence", 404, api.CodeNotFound},
@@ -103,11 +108,16 @@ func TestTargetsAreFilteredAndPaged(t *testing.T) {
 			break
 		}
 	}
-	if len(seen) != 9 || !slices.IsSorted(seen) || len(slices.Compact(slices.Clone(seen))) != 9 {
-		t.Errorf("pages give %q", seen)
+	want := []string{"core pkg:generic/failed@1", "other pkg:generic/p1@1"}
+	for i := range 7 {
+		want = append(want, fmt.Sprintf("core pkg:generic/p%d@1", 6-i))
+	}
+	if !slices.Equal(seen, want) {
+		t.Errorf("pages give %q, want the newest first", seen)
 	}
 	for query, want := range map[string]int{"channel=core": 8, "channel=other": 1, "state=conflicting": 1, "state=waiting": 7,
-		"q=p1": 2, "q=p1&channel=core": 1, "q=%25": 0, "state=signed": 0} {
+		"q=p1": 2, "q=p1&channel=core": 1, "q=%25": 0, "state=signed": 0, "q=hello": 8, "q=hell": 0, "q=ic/p1": 2, "builder=bob": 2, "builder=bob&state=waiting": 1,
+		"newer=1h": 9, "older=1h": 0, "older=0s": 9, "newer=1d&channel=other": 1, "differs=bob": 0} {
 		if list := w.targets(query); len(list) != want {
 			t.Errorf("%s: %d targets, want %d", query, len(list), want)
 		}

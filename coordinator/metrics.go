@@ -107,8 +107,13 @@ type artifactCollector struct{ c *Coordinator }
 func (a *artifactCollector) Describe(ch chan<- *prometheus.Desc) { ch <- artifactsDesc }
 
 func (a *artifactCollector) Collect(ch chan<- prometheus.Metric) {
+	counts, err := a.c.db.StateCounts()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(artifactsDesc, err)
+		return
+	}
 	for _, channel := range a.c.policy.Channels {
-		for state, n := range a.c.counts.of(channel.Name) {
+		for state, n := range everyState(counts[channel.Name]) {
 			ch <- prometheus.MustNewConstMetric(artifactsDesc, prometheus.GaugeValue, float64(n), channel.Name, string(state))
 		}
 	}

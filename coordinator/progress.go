@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-
-	"quorate/quorum"
 )
 
 // broadcast wakes everybody who waits.
@@ -99,39 +97,4 @@ func (c *Coordinator) Sync(ctx context.Context) error {
 	ticket = c.progress.ticket()
 	c.wakeAsk()
 	return c.progress.await(ctx, func() bool { return c.progress.asked.Load() > ticket })
-}
-
-// counts holds the number of artifacts in each state.
-type counts struct {
-	mu sync.Mutex
-	by map[string]map[quorum.State]int // channel -> state -> artifacts; owned by mu
-}
-
-func newCounts(by map[string]map[quorum.State]int) *counts { return &counts{by: by} }
-
-func (c *counts) add(moves []move) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, m := range moves {
-		if c.by[m.channel] == nil {
-			c.by[m.channel] = map[quorum.State]int{}
-		}
-		if m.from != "" {
-			c.by[m.channel][m.from]--
-		}
-		if m.to != "" {
-			c.by[m.channel][m.to]++
-		}
-	}
-}
-
-// of returns the counts of one channel; every state is in it.
-func (c *counts) of(channel string) map[quorum.State]int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := make(map[quorum.State]int, len(quorum.States))
-	for _, s := range quorum.States {
-		all[s] = c.by[channel][s]
-	}
-	return all
 }

@@ -115,18 +115,16 @@ func signatures(q queryer, id CaseID, artifact string) (list []Signature, err er
 	return list, err
 }
 
-// States reads the states of a case's stored verdicts, and their JSON.
-func (tx *Tx) Verdicts(id CaseID) (map[string]string, map[string]quorum.State, error) {
-	verdicts, states := map[string]string{}, map[string]quorum.State{}
+// Verdicts reads a case's stored verdicts as JSON, by the artifact's name.
+func (tx *Tx) Verdicts(id CaseID) (map[string]string, error) {
+	verdicts := map[string]string{}
 	err := each(tx, func(r *sql.Rows) error {
-		var name, state, verdict string
-		if err := r.Scan(&name, &state, &verdict); err != nil {
-			return err
-		}
-		verdicts[name], states[name] = verdict, quorum.State(state)
-		return nil
-	}, "SELECT name, state, verdict FROM artifact WHERE case_id = ?", id[:])
-	return verdicts, states, err
+		var name, verdict string
+		err := r.Scan(&name, &verdict)
+		verdicts[name] = verdict
+		return err
+	}, "SELECT name, verdict FROM artifact WHERE case_id = ?", id[:])
+	return verdicts, err
 }
 
 // EncodeVerdict is the form in which verdicts are stored and compared.
@@ -156,6 +154,7 @@ type Summary struct {
 	State   quorum.State
 	Counts  map[quorum.State]int
 	Updated time.Time
+	Listing
 }
 
 // Decided stores the summary of a case and takes it off the dirty list.
@@ -170,11 +169,17 @@ func (tx *Tx) Decided(c Case, s Summary) error {
 	if err != nil {
 		return err
 	}
+	if err := tx.list(c, &s); err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
 	return tx.exec("DELETE FROM dirty WHERE case_id = ?", c.ID[:])
 }
 
 // Forget removes a case of which no admitted statement is left.
 func (tx *Tx) Forget(id CaseID) error {
+	if err := tx.unlist(id); err != nil {
+		return err
+	}
 	if err := tx.exec("DELETE FROM target_case WHERE id = ?", id[:]); err != nil {
 		return err
 	}
@@ -187,22 +192,4 @@ func (tx *Tx) AddEvent(body []byte, keep int) error {
 		return err
 	}
 	return tx.exec("DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?", keep)
-}
-
-// StateCounts counts the verdicts of each channel by state.
-func (db *DB) StateCounts() (map[string]map[quorum.State]int, error) {
-	all := map[string]map[quorum.State]int{}
-	err := each(db, func(r *sql.Rows) error {
-		var channel, state string
-		var n int
-		if err := r.Scan(&channel, &state, &n); err != nil {
-			return err
-		}
-		if all[channel] == nil {
-			all[channel] = map[quorum.State]int{}
-		}
-		all[channel][quorum.State(state)] = n
-		return nil
-	}, "SELECT c.channel, a.state, count(*) FROM artifact a JOIN target_case c ON c.id = a.case_id GROUP BY 1, 2")
-	return all, err
 }

@@ -209,6 +209,7 @@ func (tx *Tx) ClearProjection(basis statement.SHA256) error {
 		"INSERT OR IGNORE INTO dirty (case_id, channel, target, stage) SELECT id, channel, target, stage FROM target_case",
 		"DELETE FROM statement", "DELETE FROM rejected", "DELETE FROM signature", "DELETE FROM answer",
 		"DELETE FROM act", "DELETE FROM act_chain",
+		"UPDATE builder_tally SET last = 0",
 	} {
 		if err := tx.exec(q); err != nil {
 			return fmt.Errorf("clear projection: %w", err)

@@ -11,8 +11,9 @@ import (
 func CopyOwn(from, to *DB, questions bool) error {
 	tables := []string{
 		"policy (digest, loaded, raw)",
-		"alarm (id, channel, body, published)",
 		"rebuild (act, seq, published)",
+		"alarm (id, channel, body, published, raised)",
+		"news (id, channel, kind, case_id, target, stage, artifact, text, first, updated)",
 	}
 	if questions {
 		tables = append(tables, "request (case_id, artifact, key, id, sha256, evidence, attempts, asked, asked_seq, handled_seq, next, problem)")

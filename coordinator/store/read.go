@@ -23,45 +23,23 @@ func decodeVerdict(text string) (*quorum.Verdict, error) {
 type Target struct {
 	Case
 	Summary
+	place int64 // in lists
 }
 
-const targetColumns = "SELECT id, channel, target, stage, updated, state, counts FROM target_case"
+const targetColumns = `SELECT c.id, c.channel, c.target, c.stage, c.updated, c.state, c.counts, l.n, l.since
+	FROM target_case c JOIN listed l ON l.case_id = c.id`
 
 func scanTarget(r *sql.Rows) (t Target, err error) {
 	var id []byte
-	var updated int64
+	var updated, since int64
 	var counts string
-	if err := r.Scan(&id, &t.Channel, &t.Target, &t.Stage, &updated, &t.State, &counts); err != nil {
+	if err := r.Scan(&id, &t.Channel, &t.Case.Target, &t.Stage, &updated, &t.State, &counts, &t.place, &since); err != nil {
 		return t, err
 	}
 	copy(t.ID[:], id)
-	t.Updated = instant(updated)
+	t.Updated, t.Since, t.First = instant(updated), instant(since), uint64(t.place)/atOneSequence
 	err = json.Unmarshal([]byte(counts), &t.Counts)
 	return t, err
-}
-
-// TargetFilter chooses targets; zero values choose all.
-type TargetFilter struct {
-	Channel string
-	State   quorum.State // of the target or of one of its artifacts
-	Text    string       // part of the target, or the whole name of an artifact
-	After   Case         // page on after this one
-	Limit   int
-}
-
-// Targets lists targets in the order of channel, target and stage.
-func (db *DB) Targets(f TargetFilter) (list []Target, err error) {
-	err = each(db, func(r *sql.Rows) error {
-		t, err := scanTarget(r)
-		list = append(list, t)
-		return err
-	}, targetColumns+` WHERE (channel, target, stage) > (?1, ?2, ?3)
-		AND (?4 = '' OR channel = ?4)
-		AND (?5 = '' OR state = ?5 OR json_extract(counts, '$.' || ?5) > 0)
-		AND (?6 = '' OR instr(target, ?6) > 0 OR EXISTS (SELECT 1 FROM artifact WHERE case_id = target_case.id AND name = ?6))
-		ORDER BY channel, target, stage LIMIT ?7`,
-		f.After.Channel, f.After.Target, f.After.Stage, f.Channel, string(f.State), f.Text, f.Limit)
-	return list, err
 }
 
 // Target reads one target, or [ErrNotFound].
@@ -70,7 +48,7 @@ func (db *DB) Target(id CaseID) (t Target, err error) {
 	qerr := each(db, func(r *sql.Rows) error {
 		t, err = scanTarget(r)
 		return err
-	}, targetColumns+" WHERE id = ?", id[:])
+	}, targetColumns+" WHERE c.id = ?", id[:])
 	if qerr != nil {
 		return t, qerr
 	}

@@ -95,7 +95,10 @@ func (db *DB) Backup(ctx context.Context, path string) error { return db.db.Back
 func (db *DB) Update(fn func(*Tx) error) error {
 	return db.db.Write(background, func(t *sql.Tx) error {
 		tx := &Tx{tx: t, stmts: map[string]*sql.Stmt{}}
-		return fn(tx)
+		if err := fn(tx); err != nil {
+			return err
+		}
+		return tx.tallies.flush(tx)
 	})
 }
 
@@ -103,6 +106,8 @@ func (db *DB) Update(fn func(*Tx) error) error {
 type Tx struct {
 	tx    *sql.Tx
 	stmts map[string]*sql.Stmt // by their text; closed with tx
+
+	tallies tallies // written at the end
 }
 
 // background is used for statements: the driver starts a goroutine for each one

@@ -27,7 +27,8 @@ const (
 	CodeMethod     = "method-not-allowed"
 	CodeNotReady   = "not-ready"
 	CodeInternal   = "internal"
-	CodeBadHost    = "bad-host" // the request was not made for this server
+	CodeBadHost    = "bad-host"   // the request was not made for this server
+	CodeBadCursor  = "bad-cursor" // "after" is not what a page of the same list had as "next"
 )
 
 // Channels answers GET /v1/channels.
@@ -62,14 +63,18 @@ type Target struct {
 	Stage   string               `json:"stage"`
 	State   quorum.State         `json:"state"` // the most pressing of its artifacts' states
 	Counts  map[quorum.State]int `json:"counts"`
-	Updated time.Time            `json:"updated"` // when the newest statement about it arrived
+	Since   time.Time            `json:"since,omitzero"` // when the first statement about it arrived
+	Updated time.Time            `json:"updated"`        // when the newest one did
 }
 
-// Targets answers GET /v1/targets?channel=&state=&q=&limit=&after=, where q is
-// part of a target or the whole name of an artifact.
+// Targets answers GET /v1/targets?channel=&state=&q=&builder=&differs=&changed=&newer=&older=&order=&limit=&after=
+// in the order in which the record first heard of them.
 type Targets struct {
 	Targets []Target `json:"targets"`
-	Next    string   `json:"next,omitzero"` // value of "after" for the next page; empty at the end
+	// Next is the value of "after" for the next page; empty at the end. A page
+	// with a next one may be short or empty: looking for what is rare ends after
+	// a bounded amount of work and goes on with the next page.
+	Next string `json:"next,omitzero"`
 }
 
 // TargetDetail answers GET /v1/targets/{id}.

@@ -220,7 +220,7 @@ func (c *Client) Targets(ctx context.Context, q Query) iter.Seq2[api.Target, err
 			if page.Next == "" {
 				return
 			}
-			if seen[page.Next] || len(seen) >= maxPages || len(page.Next) > maxCursor || len(page.Targets) == 0 {
+			if seen[page.Next] || len(seen) >= maxPages || len(page.Next) > maxCursor {
 				yield(api.Target{}, &badAnswer{"server answered with a list that does not end"})
 				return
 			}
