@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"crypto"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
@@ -210,18 +209,19 @@ const (
 // raise puts an alarm into the transaction, unless the same was raised before.
 // The detail is what makes two alarms of one code about one artifact differ.
 func (c *Coordinator) raise(tx *store.Tx, cs statement.Case, artifact, code, message, detail string) (isNew bool, err error) {
+	now := c.now().UTC()
 	body, err := wire.Encode(&wire.Alarm{Version: quorum.Version, Code: code, Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage,
-		Artifact: artifact, Message: message, From: userName, At: c.now().UTC()})
+		Artifact: artifact, Message: message, From: userName, At: now})
 	if err != nil {
 		return false, err
 	}
-	h := sha256.New()
-	for _, s := range []string{code, cs.Channel, cs.Target, cs.Stage, artifact, detail} {
-		fmt.Fprintf(h, "%d:%s\n", len(s), s)
-	}
-	isNew, err = tx.AddAlarm(&store.Alarm{ID: statement.SHA256(h.Sum(nil)), Channel: cs.Channel, Body: body})
+	id := newsID(code, cs, artifact, detail)
+	isNew, err = tx.AddAlarm(&store.Alarm{ID: id, Channel: cs.Channel, Body: body, Raised: now})
 	if err != nil || !isNew {
-		return isNew, err
+		return false, err
+	}
+	if err := tx.AddNews(&store.News{ID: id, Case: cs, Kind: code, Artifact: artifact, Text: message, Updated: now}); err != nil {
+		return false, err
 	}
 	return true, c.addEvent(tx, &api.Event{Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage, TargetID: store.NewCaseID(cs).String(),
 		Artifact: artifact, Alarm: &api.Alarm{Code: code, Message: message}})

@@ -132,7 +132,7 @@ func signedBy(ch *policy.Channel, sigs []store.Signature) map[string]quorum.Sign
 
 // storeVerdicts writes what changed, and tells of it.
 func (c *Coordinator) storeVerdicts(tx *store.Tx, cs store.Case, verdicts []quorum.Verdict, d *decision) error {
-	old, err := tx.Verdicts(cs.ID)
+	old, states, err := tx.Verdicts(cs.ID)
 	if err != nil {
 		return err
 	}
@@ -174,6 +174,9 @@ func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdic
 		}
 	}
 	if err := c.tell(tx, cs, v, was, d); err != nil {
+		return err
+	}
+	if err := c.reportDissent(tx, cs, v); err != nil {
 		return err
 	}
 	return c.alarmLate(tx, cs, v, d)

@@ -1,6 +1,11 @@
 package coordinator
 
-import "context"
+import (
+	"context"
+
+	"quorate/coordinator/store"
+	"quorate/quorum"
+)
 
 // AwaitRecorded waits until the message with that place is committed.
 func AwaitRecorded(ctx context.Context, c *Coordinator, seq uint64) error {
@@ -44,4 +49,26 @@ func AwaitConnected(ctx context.Context, c *Coordinator) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// StoreDecision stores what was decided about a case, without telling anybody.
+func StoreDecision(tx *store.Tx, cs store.Case, verdicts []quorum.Verdict, obs []quorum.Observation) error {
+	for i := range verdicts {
+		v := &verdicts[i]
+		encoded, err := store.EncodeVerdict(v)
+		if err != nil {
+			return err
+		}
+		if err := tx.PutVerdict(cs.ID, v, encoded); err != nil {
+			return err
+		}
+		for _, d := range digestsOf(v) {
+			if err := tx.AddDigest(d, cs.ID, v.Artifact); err != nil {
+				return err
+			}
+		}
+	}
+	s := summarise(verdicts, obs, nil)
+	s.Listing = listing(verdicts, obs, nil)
+	return tx.Decided(cs, s)
 }

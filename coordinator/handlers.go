@@ -60,10 +60,15 @@ func (c *Coordinator) getTarget(r *http.Request) (out api.TargetDetail, err erro
 	if out.Acts, out.Alarms, err = c.aroundTarget(&t); err != nil {
 		return out, err
 	}
-	list, err := c.db.Statements(t.ID)
-	out.Statements = make([]api.StatementInfo, len(list))
+	out.Statements, err = c.statementsOf(t.ID)
+	return out, err
+}
+
+func (c *Coordinator) statementsOf(id store.CaseID) ([]api.StatementInfo, error) {
+	list, err := c.db.Statements(id)
+	out := make([]api.StatementInfo, len(list))
 	for i, s := range list {
-		out.Statements[i] = api.StatementInfo{ID: s.ID, Seq: s.Seq, Operator: s.Operator, Builder: s.Builder, Received: s.Received,
+		out[i] = api.StatementInfo{ID: s.ID, Seq: s.Seq, Operator: s.Operator, Builder: s.Builder, Received: s.Received,
 			Started: s.Started, Finished: s.Finished, Status: s.Status, Reason: s.Reason, Path: "/v1/statements/" + s.ID.String()}
 	}
 	return out, err

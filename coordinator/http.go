@@ -2,17 +2,21 @@ package coordinator
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"quorate/coordinator/store"
+	"quorate/docs"
 	"quorate/internal/api"
 )
 
@@ -63,10 +67,19 @@ func (c *Coordinator) newServer() *http.Server {
 
 func (c *Coordinator) routes() http.Handler {
 	mux := http.NewServeMux()
-	get := func(pattern string, h http.HandlerFunc) {
+	c.addRoutes(func(pattern string, h http.HandlerFunc) {
 		mux.HandleFunc("GET "+pattern, h)
 		mux.HandleFunc(pattern, c.wrongMethod)
-	}
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		c.fail(w, notFound("there is nothing at %s", r.URL.Path))
+	})
+	return mux
+}
+
+// addRoutes names everything that is served. All of it only shows.
+func (c *Coordinator) addRoutes(get func(pattern string, h http.HandlerFunc)) {
+	c.pageRoutes(get)
 	get("/v1/channels", serve(c, c.getChannels))
 	get("/v1/targets", serve(c, c.getTargets))
 	get("/v1/targets/{id}", serve(c, c.getTarget))
@@ -84,10 +97,8 @@ func (c *Coordinator) routes() http.Handler {
 	get("/healthz", serve(c, c.getHealth))
 	get("/readyz", c.getReady)
 	get("/metrics", promhttp.HandlerFor(c.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		c.fail(w, notFound("there is nothing at %s", r.URL.Path))
-	})
-	return mux
+	get("/v1/channels/{channel}/feed.atom", serve(c, c.getFeed))
+	get("/v1/openapi.yaml", serve(c, func(*http.Request) (raw, error) { return raw{contentType: "application/yaml", data: docs.OpenAPI}, nil }))
 }
 
 // serve makes a handler of a function that returns what is to be shown.
@@ -98,42 +109,88 @@ func serve[T any](c *Coordinator, get func(*http.Request) (T, error)) http.Handl
 			c.fail(w, err)
 			return
 		}
-		c.write(w, http.StatusOK, v)
-	}
-}
-
-func (c *Coordinator) write(w http.ResponseWriter, status int, v any) {
-	if f, ok := v.(raw); ok {
-		w.Header().Set("Content-Type", f.contentType)
+		f, ok := any(v).(raw)
+		if !ok {
+			f, err = toJSON(v)
+		}
+		if err != nil {
+			c.fail(w, err)
+			return
+		}
 		if f.name != "" {
 			w.Header().Set("Content-Disposition", contentDisposition(f.name))
 		}
-		_, _ = w.Write(f.data) // a reader that went away is no error of ours
-		return
+		c.send(w, r, f.contentType, f.data)
 	}
+}
+
+func toJSON(v any) (raw, error) {
 	data, err := json.Marshal(v, json.Deterministic(true))
 	if err != nil {
-		c.fail(w, fmt.Errorf("encode answer: %w", err))
+		return raw{}, fmt.Errorf("encode answer: %w", err)
+	}
+	return raw{contentType: "application/json", data: append(data, '\n')}, nil
+}
+
+// send answers with bytes and a tag by which the reader can ask whether they are
+// still the same (RFC 9110, section 8.8.3). It may keep them, and asks each time.
+func (c *Coordinator) send(w http.ResponseWriter, r *http.Request, contentType string, data []byte) {
+	sum := sha256.Sum256(data)
+	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
+	w.Header().Set("ETag", tag)
+	w.Header().Set("Cache-Control", "no-cache")
+	if isKnown(r.Header.Values("If-None-Match"), tag) {
+		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", contentType)
+	_, _ = w.Write(data) // a reader that went away is no error of ours
+}
+
+// isKnown reports whether the reader has the bytes of the tag. A proxy that
+// compressed them may have made the tag a weak one.
+func isKnown(headers []string, tag string) bool {
+	for _, h := range headers {
+		for t := range strings.SplitSeq(h, ",") {
+			if t = strings.TrimSpace(t); t == "*" || strings.TrimPrefix(t, "W/") == tag {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// write answers with JSON that nobody keeps.
+func (c *Coordinator) write(w http.ResponseWriter, status int, v any) {
+	f, err := toJSON(v)
+	if err != nil {
+		c.log.Error("request failed", "error", err)
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", f.contentType)
 	w.WriteHeader(status)
-	_, _ = w.Write(append(data, '\n'))
+	_, _ = w.Write(f.data) // a reader that went away is no error of ours
 }
 
 // fail answers with the error's code. What is not meant for readers is logged
 // and stays inside.
 func (c *Coordinator) fail(w http.ResponseWriter, err error) {
+	e := c.public(err)
+	c.write(w, statusOf[e.code], api.Error{Code: e.code, Message: e.message})
+}
+
+// public is what readers may see of an error.
+func (c *Coordinator) public(err error) *apiError {
 	var e *apiError
 	switch {
 	case errors.As(err, &e):
+		return e
 	case errors.Is(err, store.ErrNotFound):
-		e = &apiError{api.CodeNotFound, "there is no such thing"}
-	default:
-		c.log.Error("request failed", "error", err)
-		e = &apiError{api.CodeInternal, "something failed inside the coordinator; its log says what"}
+		return &apiError{api.CodeNotFound, "there is no such thing"}
 	}
-	c.write(w, statusOf[e.code], api.Error{Code: e.code, Message: e.message})
+	c.log.Error("request failed", "error", err)
+	return &apiError{api.CodeInternal, "something failed inside the coordinator; its log says what"}
 }
 
 func (c *Coordinator) wrongMethod(w http.ResponseWriter, r *http.Request) {
@@ -147,8 +204,15 @@ func (c *Coordinator) guard(next http.Handler) http.Handler {
 	host, _, _ := net.SplitHostPort(c.listen.Addr().String())
 	loopback := net.ParseIP(host).IsLoopback()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Cache-Control", "no-store")
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		// Of what is served here, only pages are to be shown as pages, and only by
+		// themselves. They loosen the first one as far as they need.
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Referrer-Policy", "no-referrer")
 		if loopback && !localHost(r.Host) {
 			c.fail(w, &apiError{api.CodeBadHost, "this server listens on loopback and answers to localhost only"})
 			return

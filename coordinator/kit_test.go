@@ -81,7 +81,12 @@ func newWorld(t testing.TB) *world { return newWorldWith(t, policyText(t, 1, 3, 
 
 func newWorldWith(t testing.TB, policy string) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), keys: map[string]ed25519.PrivateKey{}, sign: key("token")}
+	return newWorldIn(t, t.TempDir(), policy)
+}
+
+func newWorldIn(t testing.TB, dir, policy string) *world {
+	t.Helper()
+	w := &world{t: t, dir: dir, keys: map[string]ed25519.PrivateKey{}, sign: key("token")}
 	w.cert = certificate(t, w.sign)
 	w.setPolicy(policy)
 	check(t, coordinator.Init(coordinator.InitOptions{State: w.state(), Policy: w.path("policy.toml"), Listen: "127.0.0.1:0", BusListen: "127.0.0.1:0", Now: time.Now()}))

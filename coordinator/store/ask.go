@@ -149,12 +149,13 @@ type Alarm struct {
 	ID      statement.SHA256
 	Channel string
 	Body    []byte
+	Raised  time.Time
 }
 
 // AddAlarm raises an alarm unless it was raised before. The row is what makes
 // sure that it is published: a crash before that finds it again.
 func (tx *Tx) AddAlarm(a *Alarm) (isNew bool, err error) {
-	n, err := tx.changes("INSERT OR IGNORE INTO alarm (id, channel, body, published) VALUES (?, ?, ?, 0)", a.ID[:], a.Channel, a.Body)
+	n, err := tx.changes("INSERT OR IGNORE INTO alarm (id, channel, body, published, raised) VALUES (?, ?, ?, 0, ?)", a.ID[:], a.Channel, a.Body, nanos(a.Raised))
 	return n == 1, err
 }
 

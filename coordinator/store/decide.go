@@ -115,16 +115,17 @@ func signatures(q queryer, id CaseID, artifact string) (list []Signature, err er
 	return list, err
 }
 
-// Verdicts reads a case's stored verdicts as JSON, by the artifact's name.
-func (tx *Tx) Verdicts(id CaseID) (map[string]string, error) {
-	verdicts := map[string]string{}
+// Verdicts reads a case's stored verdicts as JSON, and their states, by the
+// artifact's name.
+func (tx *Tx) Verdicts(id CaseID) (map[string]string, map[string]quorum.State, error) {
+	verdicts, states := map[string]string{}, map[string]quorum.State{}
 	err := each(tx, func(r *sql.Rows) error {
-		var name, verdict string
-		err := r.Scan(&name, &verdict)
-		verdicts[name] = verdict
+		var name, state, verdict string
+		err := r.Scan(&name, &state, &verdict)
+		verdicts[name], states[name] = verdict, quorum.State(state)
 		return err
-	}, "SELECT name, verdict FROM artifact WHERE case_id = ?", id[:])
-	return verdicts, err
+	}, "SELECT name, state, verdict FROM artifact WHERE case_id = ?", id[:])
+	return verdicts, states, err
 }
 
 // EncodeVerdict is the form in which verdicts are stored and compared.

@@ -144,6 +144,15 @@ type Alarm struct {
 	At       time.Time `json:"at"`
 }
 
+// ParseAlarm reads an alarm.
+func ParseAlarm(data []byte) (*Alarm, error) {
+	a := new(Alarm)
+	return a, decode("alarm", data, maxAlarm, a)
+}
+
+// maxAlarm bounds an alarm: two long names and a message.
+const maxAlarm = 64 << 10
+
 // Encode writes any message of this package.
 func Encode(message any) ([]byte, error) {
 	data, err := json.Marshal(message, json.Deterministic(true))
