@@ -2,6 +2,10 @@ package coordinator
 
 import (
 	"context"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"quorate/coordinator/store"
 	"quorate/quorum"
@@ -71,4 +75,13 @@ func StoreDecision(tx *store.Tx, cs store.Case, verdicts []quorum.Verdict, obs [
 	s := summarise(verdicts, obs, nil)
 	s.Listing = listing(verdicts, obs, nil)
 	return tx.Decided(cs, s)
+}
+
+// Routes lists the paths that are served, as they are documented.
+func Routes() (list []string) {
+	c := &Coordinator{metrics: &metrics{registry: prometheus.NewRegistry()}}
+	c.addRoutes(func(pattern string, _ http.HandlerFunc) {
+		list = append(list, strings.TrimSuffix(pattern, "{$}"))
+	})
+	return list
 }

@@ -1,0 +1,227 @@
+package coordinator_test
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+
+	"quorate/coordinator"
+	"quorate/docs"
+	"quorate/internal/api"
+)
+
+func openAPI(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc := must(openapi3.NewLoader().LoadFromData(docs.OpenAPI))(t)
+	check(t, doc.Validate(t.Context()))
+	return doc
+}
+
+// What is served is documented, and what is documented is served.
+func TestOpenAPINamesEveryPath(t *testing.T) {
+	documented := openAPI(t).Paths.InMatchingOrder()
+	served := coordinator.Routes()
+	for _, path := range served {
+		if !slices.Contains(documented, path) {
+			t.Errorf("%s is served and not in docs/openapi.yaml", path)
+		}
+	}
+	for _, path := range documented {
+		if !slices.Contains(served, path) {
+			t.Errorf("%s is in docs/openapi.yaml and not served", path)
+		}
+	}
+}
+
+// Every answer of the real server is as the document says, errors included.
+func TestAnswersAreAsOpenAPISays(t *testing.T) {
+	w := showWorld(t)
+	doc := openAPI(t)
+	router := must(gorillamux.NewRouter(doc))(t)
+	disputed := caseID("core", alpm+"disputed"+arch)
+	detail := w.detail(disputed)
+	signed := detail.Artifacts[0]
+	zero := strings.Repeat("0", 64)
+	seen := map[string]bool{}
+	for _, path := range []string{
+		"/", "/targets", "/targets?state=nonsense", "/targets/" + disputed, "/targets/" + zero[:32], "/targets/" + disputed + "/grid.svg", "/targets/x/grid.svg",
+		"/builders", "/builders/alice", "/builders/nobody", "/alarms", "/alarms?before=x", "/assets/style.css", "/assets/nothing.css",
+		"/v1/channels", "/v1/channels/core/feed.atom", "/v1/channels/none/feed.atom", "/v1/targets", "/v1/targets?limit=2", "/v1/targets?after=x", "/v1/targets?state=x",
+		"/v1/targets/" + disputed, "/v1/targets/" + caseID("core", alpm+"silent"+arch), "/v1/targets/" + caseID("core", alpm+"conflicting"+arch), "/v1/targets/" + caseID("core", alpm+"all-different"+arch),
+		"/v1/targets/" + zero[:32], "/v1/targets/zz", signed.Evidence, signed.Signatures[0].Path, "/v1/targets/" + disputed + "/artifacts/none/evidence",
+		"/v1/targets/" + disputed + "/artifacts/none/signatures/a.openpgp", "/v1/artifacts/" + digest("x").String(), "/v1/artifacts/" + zero, "/v1/statements/" + detail.Statements[0].ID.String(),
+		"/v1/statements/" + zero, "/v1/rejected", "/v1/rejected?limit=0", "/v1/events?sha256=1", "/v1/openapi.yaml", "/healthz", "/readyz", "/metrics",
+	} {
+		r := must(http.NewRequest("GET", w.c.URL()+path, nil))(t)
+		resp := must(http.DefaultClient.Do(r))(t)
+		body := must(io.ReadAll(resp.Body))(t)
+		resp.Body.Close()
+		r.URL = must(url.Parse(path))(t) // as the document's server has it
+		route, params, err := router.FindRoute(r)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		seen[route.Path] = true
+		in := &openapi3filter.ResponseValidationInput{RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route},
+			Status: resp.StatusCode, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(body))}
+		in.Options = &openapi3filter.Options{ExcludeResponseBody: !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json"), IncludeResponseStatus: true}
+		if err := openapi3filter.ValidateResponse(t.Context(), in); err != nil {
+			t.Errorf("%s, status %d: %v", path, resp.StatusCode, err)
+		}
+		wantSafeHeaders(t, path, resp)
+	}
+	for _, path := range doc.Paths.InMatchingOrder() {
+		if !seen[path] {
+			t.Errorf("%s was not asked for", path)
+		}
+	}
+}
+
+// wantSafeHeaders: nothing is taken for another type, framed, or allowed to load
+// from elsewhere.
+func wantSafeHeaders(t *testing.T, path string, resp *http.Response) {
+	t.Helper()
+	h := resp.Header
+	csp := h.Get("Content-Security-Policy")
+	if !strings.HasPrefix(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "no-referrer" {
+		t.Errorf("%s: headers %v", path, h)
+	}
+}
+
+func TestAnswersThatAreTheSameAreNotSentAgain(t *testing.T) {
+	w := signedWorld(t)
+	for _, path := range []string{"/v1/targets/" + helloID, "/v1/targets", "/v1/channels", "/assets/live.js", "/targets/" + helloID + "/grid.svg", "/v1/channels/core/feed.atom"} {
+		first := must(http.Get(w.c.URL() + path))(t)
+		first.Body.Close()
+		tag := first.Header.Get("ETag")
+		for given, want := range map[string]int{tag: 304, "W/" + tag: 304, `"x", ` + tag: 304, "*": 304, `"x"`: 200, "": 200} {
+			r := must(http.NewRequest("GET", w.c.URL()+path, nil))(t)
+			if given != "" {
+				r.Header.Set("If-None-Match", given)
+			}
+			resp := must(http.DefaultClient.Do(r))(t)
+			body := must(io.ReadAll(resp.Body))(t)
+			resp.Body.Close()
+			if resp.StatusCode != want || (len(body) == 0) != (want == 304) {
+				t.Errorf("%s with If-None-Match %s: status %d, %d bytes, want %d", path, given, resp.StatusCode, len(body), want)
+			}
+		}
+	}
+	before := must(http.Get(w.c.URL() + "/v1/targets/" + helloID))(t)
+	before.Body.Close()
+	w.publish(build{builder: "dave", files: map[string]string{"hello": "late"}})
+	w.sync()
+	r := must(http.NewRequest("GET", w.c.URL()+"/v1/targets/"+helloID, nil))(t)
+	r.Header.Set("If-None-Match", before.Header.Get("ETag"))
+	if resp := must(http.DefaultClient.Do(r))(t); resp.StatusCode != 200 {
+		t.Errorf("what has changed is status %d", resp.StatusCode)
+	}
+}
+
+// A cursor belongs to its list.
+func TestCursorsOfOtherListsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	for _, name := range []string{"a", "b", "c"} {
+		w.publish(build{builder: "alice", target: "pkg:generic/" + name + "@1"})
+	}
+	w.sync()
+	next := get[api.Targets](w, "/v1/targets?limit=1&channel=core").Next
+	if page := get[api.Targets](w, "/v1/targets?limit=1&channel=core&after="+next); len(page.Targets) != 1 || page.Targets[0].Target != "pkg:generic/b@1" {
+		t.Errorf("second page %+v", page)
+	}
+	flipped := "A" + next[1:]
+	if next[0] == 'A' {
+		flipped = "B" + next[1:]
+	}
+	for _, query := range []string{"after=" + next, "channel=core&order=oldest&after=" + next, "channel=core&after=" + flipped, "channel=core&after=" + next + "A", "channel=core&after=AAAA"} {
+		w.wantError(t, must(http.NewRequest("GET", w.c.URL()+"/v1/targets?limit=1&"+query, nil))(t), 400, api.CodeBadCursor)
+	}
+}
+
+type atom struct {
+	XMLName xml.Name `xml:"http://www.w3.org/2005/Atom feed"`
+	ID      string   `xml:"id"`
+	Title   string   `xml:"title"`
+	Updated string   `xml:"updated"`
+	Author  string   `xml:"author>name"`
+	Link    []struct {
+		Rel  string `xml:"rel,attr"`
+		Href string `xml:"href,attr"`
+	} `xml:"link"`
+	Entries []struct {
+		ID        string `xml:"id"`
+		Title     string `xml:"title"`
+		Updated   string `xml:"updated"`
+		Published string `xml:"published"`
+		Category  struct {
+			Term string `xml:"term,attr"`
+		} `xml:"category"`
+		Link struct {
+			Href string `xml:"href,attr"`
+		} `xml:"link"`
+		Content string `xml:"content"`
+	} `xml:"entry"`
+}
+
+func (w *world) feed(t *testing.T) (f atom) {
+	t.Helper()
+	status, body := w.fetch("/v1/channels/core/feed.atom")
+	if status != 200 {
+		t.Fatalf("status %d: %s", status, body)
+	}
+	check(t, xml.Unmarshal(body, &f))
+	return f
+}
+
+// The feed has each disagreement and alarm once, and its entries keep their ids
+// when they go on, after a restart and after a rebuild.
+func TestFeedTellsOfDisagreements(t *testing.T) {
+	w := showWorld(t)
+	f := w.feed(t)
+	kinds := map[string]int{}
+	ids := map[string]string{}
+	for _, e := range f.Entries {
+		kinds[e.Category.Term]++
+		ids[e.ID] = e.Published
+		if !strings.HasPrefix(e.ID, "urn:uuid:") || e.Title == "" || e.Content == "" {
+			t.Errorf("entry %+v", e)
+		}
+		must(time.Parse(time.RFC3339, e.Updated))(t)
+		must(time.Parse(time.RFC3339, e.Published))(t)
+		resp := must(http.Get(e.Link.Href))(t)
+		if resp.Body.Close(); resp.StatusCode != 200 {
+			t.Errorf("link %s: status %d", e.Link.Href, resp.StatusCode)
+		}
+	}
+	if kinds["disagreement"] != 2 || kinds["late-dissent"] != 1 || len(ids) != 3 || f.Author == "" || f.Title == "" || len(f.Link) != 2 || f.Updated != f.Entries[0].Updated {
+		t.Errorf("%v, feed %+v", kinds, f)
+	}
+	w.publish(build{builder: "dave", target: alpm + "conflicting" + arch, nonce: "more", files: map[string]string{"hello-1-x86_64.pkg.tar.zst": "new"}})
+	w.sync()
+	want := w.feed(t)
+	w.stop()
+	must(coordinator.Rebuild(limit(t), w.options()))(t)
+	w.start()
+	w.sync()
+	after := w.feed(t)
+	if len(after.Entries) != 3 || len(want.Entries) != 3 {
+		t.Fatalf("%d entries, then %d, want 3", len(want.Entries), len(after.Entries))
+	}
+	for _, e := range after.Entries {
+		if ids[e.ID] != e.Published {
+			t.Errorf("entry %s of %s is new, or has another time", e.ID, e.Published)
+		}
+	}
+}
