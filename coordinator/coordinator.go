@@ -51,6 +51,7 @@ type Coordinator struct {
 
 	metrics  *metrics
 	events   *broadcast
+	tail     *tail
 	progress *progress
 
 	decideWake chan struct{} // capacity 1
@@ -159,6 +160,9 @@ func (c *Coordinator) openDB() (err error) {
 func (c *Coordinator) openState() error {
 	cur, err := c.db.Cursor()
 	if err != nil {
+		return err
+	}
+	if c.tail, err = newTail(c.db); err != nil {
 		return err
 	}
 	c.events, c.progress = newBroadcast(), newProgress()

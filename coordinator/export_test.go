@@ -9,6 +9,7 @@ import (
 
 	"quorate/coordinator/store"
 	"quorate/quorum"
+	"quorate/quorum/statement"
 )
 
 // AwaitRecorded waits until the message with that place is committed.
@@ -85,3 +86,22 @@ func Routes() (list []string) {
 	})
 	return list
 }
+
+// Flood puts n events about a target into the database, as deciding does.
+func Flood(c *Coordinator, target string, n int) error {
+	var d decision
+	err := c.db.Update(func(tx *store.Tx) error {
+		for range n {
+			if err := tell(tx, store.Case{Case: statement.Case{Channel: "core", Target: target}}, &quorum.Verdict{State: quorum.Waiting}, &d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	c.tail.changed()
+	c.events.notify()
+	return err
+}
+
+// EventsKept is how many events a reader may miss.
+const EventsKept = eventsKept

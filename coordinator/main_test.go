@@ -22,7 +22,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runChild is a coordinator in a process of its own. It says where its bus is.
+// runChild is a coordinator in a process of its own. It says where its bus is, and
+// then where its pages are.
 func runChild(state string) int {
 	c, err := coordinator.Start(context.Background(), coordinator.Options{State: state, Log: quiet()})
 	if err != nil {
@@ -30,6 +31,7 @@ func runChild(state string) int {
 		return 1
 	}
 	fmt.Println(c.BusURL())
+	fmt.Println(c.URL())
 	if err := c.Wait(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -40,12 +42,19 @@ func runChild(state string) int {
 // child starts such a process and returns the address of its bus.
 func (w *world) child() (cmd *exec.Cmd, bus string) {
 	w.t.Helper()
+	cmd, bus, _ = w.childWithPages()
+	return cmd, bus
+}
+
+func (w *world) childWithPages() (cmd *exec.Cmd, bus, pages string) {
+	w.t.Helper()
 	cmd = exec.Command(must(os.Executable())(w.t))
 	cmd.Env = append(os.Environ(), childState+"="+w.state())
 	cmd.Stderr = os.Stderr
 	out := must(cmd.StdoutPipe())(w.t)
 	check(w.t, cmd.Start())
 	w.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	line := must(bufio.NewReader(out).ReadString('\n'))(w.t)
-	return cmd, strings.TrimSpace(line)
+	in := bufio.NewReader(out)
+	bus, pages = must(in.ReadString('\n'))(w.t), must(in.ReadString('\n'))(w.t)
+	return cmd, strings.TrimSpace(bus), strings.TrimSpace(pages)
 }

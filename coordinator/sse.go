@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"quorate/internal/api"
 	"quorate/quorum/statement"
 )
@@ -72,25 +70,25 @@ func (c *Coordinator) getEvents(w http.ResponseWriter, r *http.Request) {
 // begin finds the position: after the event that the reader saw last, or the
 // newest one.
 func (s *eventStream) begin(r *http.Request) error {
-	cur, err := s.c.db.Cursor()
-	if err != nil {
-		return err
-	}
-	first, last, err := s.c.db.EventRange()
-	if err != nil {
-		return err
-	}
-	s.epoch, s.at = cur.Epoch, last
+	last, err := s.c.tail.newest()
+	s.epoch, s.at = s.c.tail.epoch, last
 	seen := r.Header.Get("Last-Event-ID")
-	if seen == "" {
-		return nil
+	if err != nil || seen == "" {
+		return err
 	}
 	s.at = -1 // say so once the stream has begun
 	epoch, text, _ := strings.Cut(seen, "-")
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil && epoch == s.epoch && n >= first-1 && n <= last {
-		s.at = n
+	n, bad := strconv.ParseInt(text, 10, 64)
+	if bad != nil || epoch != s.epoch || n < 0 || n > last {
+		return nil
 	}
-	return nil
+	return elsewhere(func() error {
+		first, _, err := s.c.db.EventRange()
+		if n >= first-1 {
+			s.at = n
+		}
+		return err
+	})
 }
 
 // run sends until the reader goes away. Errors end it in silence: they are the
@@ -134,46 +132,58 @@ func (s *eventStream) hello() error {
 }
 
 // reset tells the reader that it missed events, and goes on from the newest.
-func (s *eventStream) reset() error {
-	_, last, err := s.c.db.EventRange()
-	if err != nil {
+func (s *eventStream) reset() (err error) {
+	if s.at, err = s.c.tail.newest(); err != nil {
 		return err
 	}
-	s.at = last
 	return s.flush(fmt.Sprintf("event: reset\nid: %s-%d\ndata: {}\n\n", s.epoch, s.at))
 }
 
-// send writes the events since the position.
+// send writes the events since the position: from memory, or from the database
+// what a reader that was away for longer has missed.
 func (s *eventStream) send() error {
 	for {
-		first, _, err := s.c.db.EventRange()
-		if err != nil {
-			return err
+		list, here, err := s.c.tail.since(s.at)
+		if err == nil && !here {
+			list, err = s.missed()
 		}
-		if s.at < first-1 {
-			if err := s.reset(); err != nil {
-				return err
-			}
-		}
-		list, err := s.c.db.Events(s.at, eventsAtOnce)
 		if err != nil || len(list) == 0 {
 			return err
 		}
-		var b strings.Builder
-		for _, e := range list {
-			var body api.Event
-			if err := json.Unmarshal(e.Body, &body); err != nil {
+		for len(list) > 0 {
+			n := min(len(list), eventsAtOnce)
+			if err := s.write(list[:n]); err != nil {
 				return err
 			}
-			if s.filter.matches(&body) {
-				fmt.Fprintf(&b, "event: %s\nid: %s-%d\ndata: %s\n\n", body.Type(), s.epoch, e.ID, e.Body)
-			}
-			s.at = e.ID
-		}
-		if err := s.flush(b.String()); err != nil {
-			return err
+			list = list[n:]
 		}
 	}
+}
+
+// missed reads events from the database. A reader that fell so far behind that
+// some are gone is told. They may go at any time, so what was read is looked at, not
+// what there was before.
+func (s *eventStream) missed() (list []tailEvent, err error) {
+	err = elsewhere(func() (err error) {
+		list, err = readEvents(s.c.db, s.at)
+		return err
+	})
+	if err == nil && len(list) > 0 && list[0].id != s.at+1 {
+		return nil, s.reset()
+	}
+	return list, err
+}
+
+func (s *eventStream) write(list []tailEvent) error {
+	var b strings.Builder
+	for i := range list {
+		e := &list[i]
+		if s.filter.matches(&e.body) {
+			fmt.Fprintf(&b, "event: %s\nid: %s-%d\ndata: %s\n\n", e.body.Type(), s.epoch, e.id, e.data)
+		}
+	}
+	s.at = list[len(list)-1].id
+	return s.flush(b.String())
 }
 
 func (s *eventStream) flush(text string) error {
