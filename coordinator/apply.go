@@ -54,7 +54,7 @@ func (c *Coordinator) apply(batch []entry, fresh bool) error {
 		c.wakeAsk()
 	}
 	if a.alarms+a.events > 0 {
-		c.events.notify()
+		c.newEvents()
 	}
 	return nil
 }

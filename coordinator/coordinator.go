@@ -325,8 +325,14 @@ func (c *Coordinator) BusURL() string {
 func (c *Coordinator) Wake() {
 	c.wakeDecide()
 	c.wakeAsk()
-	c.events.notify()
+	c.newEvents()
 	signal(c.filesWake)
+}
+
+// newEvents wakes those who listen; the tail first, which they read.
+func (c *Coordinator) newEvents() {
+	c.tail.changed()
+	c.events.notify()
 }
 
 func (c *Coordinator) wakeDecide() { signal(c.decideWake) }

@@ -47,8 +47,7 @@ func (c *Coordinator) decideSome(limit int) (left bool, err error) {
 		return false, fmt.Errorf("decide: %w", err)
 	}
 	if d.events > 0 {
-		c.tail.changed()
-		c.events.notify()
+		c.newEvents()
 	}
 	if d.ask {
 		c.wakeAsk()

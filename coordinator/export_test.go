@@ -92,14 +92,13 @@ func Flood(c *Coordinator, target string, n int) error {
 	var d decision
 	err := c.db.Update(func(tx *store.Tx) error {
 		for range n {
-			if err := tell(tx, store.Case{Case: statement.Case{Channel: "core", Target: target}}, &quorum.Verdict{State: quorum.Waiting}, &d); err != nil {
+			if err := c.tell(tx, store.Case{Case: statement.Case{Channel: "core", Target: target}}, &quorum.Verdict{State: quorum.Waiting}, "", &d); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	c.tail.changed()
-	c.events.notify()
+	c.newEvents()
 	return err
 }
 
