@@ -86,13 +86,13 @@ func elfOf(count, names uint16, nameBytes uint64) []byte {
 // What would take all memory, all time or all disk gives no list and says why; the
 // vote is made all the same, which list checks.
 func TestBombsGiveNoList(t *testing.T) {
-	zeros := make([]byte, 100<<20)
+	zeros := make([]byte, 72<<20)
 	many := make([]*tar.Header, 2000)
 	for i := range many {
 		many[i] = &tar.Header{Name: fmt.Sprint(i)}
 	}
 	cut := tarOf(t, &tar.Header{Name: "a", Size: 5000})[:2000]
-	nested := gzipped(t, tarOf(t, &tar.Header{Name: "a", Size: 100 << 20}))
+	nested := gzipped(t, tarOf(t, &tar.Header{Name: "a", Size: 72 << 20}))
 	for name, c := range map[string]struct {
 		data   []byte
 		limits listing.Limits
@@ -164,6 +164,7 @@ func FuzzLister(f *testing.F) {
 	for _, data := range [][]byte{plain, gzipped(f, plain), zstded(f, plain), zipOf(f, map[string]string{"a": "b"}), elfOf(2, 1, 1)} {
 		f.Add(data)
 	}
+	// Fuzz with -fuzzminimizetime 10x: by default the time goes into making packages small.
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l := listing.New(listing.Limits{Members: 100, Unpacked: 1 << 20, Ratio: 10, List: 4096})
 		_, _ = l.Write(data)
