@@ -10,6 +10,7 @@ import (
 	"quorate/hsmsigner/token"
 	"quorate/internal/sigcheck"
 	"quorate/quorum"
+	_ "quorate/quorum/evidence/live" // verifies statements of other kinds
 	"quorate/quorum/format"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"

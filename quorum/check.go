@@ -129,7 +129,7 @@ func checkEvidence(p *policy.Policy, ch *policy.Channel, r *Request, at time.Tim
 	obs := make([]Observation, 0, len(r.Evidence))
 	voted := map[string]bool{}
 	for i, e := range r.Evidence {
-		o, err := admitEvidence(p, r, e, at)
+		o, err := AdmitEvidence(p, r.Case(), e, at)
 		if err != nil {
 			return Verdict{}, refuseRequest(RefuseEvidence, "evidence[%d]: %v", i, err)
 		}
@@ -148,20 +148,6 @@ func checkEvidence(p *policy.Policy, ch *policy.Channel, r *Request, at time.Tim
 		}
 	}
 	return Verdict{}, refuseRequest(RefuseQuorum, "no statement votes on %q", r.Artifact)
-}
-
-func admitEvidence(p *policy.Policy, r *Request, e Evidence, at time.Time) (Observation, error) {
-	if e.Kind != KindDSSE {
-		return Observation{}, fmt.Errorf("kind %q is not known", e.Kind)
-	}
-	s, err := statement.Parse(e.Raw)
-	if err != nil {
-		return Observation{}, err
-	}
-	if s.Case != r.Case() {
-		return Observation{}, fmt.Errorf("statement %s is about another channel, target or stage", s.ID())
-	}
-	return Admit(p, s, at)
 }
 
 func judgeRequest(ch *policy.Channel, r *Request, v Verdict) *Refusal {

@@ -128,6 +128,9 @@ func explainReason(v *Verdict) string {
 	case ReasonDissent:
 		return "An operator of the quorum gave other bytes, and the channel signs nothing while anybody differs."
 	case ReasonSHA512:
+		if v.lacksSHA512() {
+			return explainLacks
+		}
 		return "They are alike in SHA-256 and not in SHA-512, from which the signature is made: at least one statement is wrong."
 	case ReasonSignable:
 		return "They are alike in the digests and not in what is signed besides: at least one statement is wrong."
@@ -312,6 +315,9 @@ func (v *Verdict) nextHeld() []string {
 }
 
 func (v *Verdict) nextConflicting() []string {
+	if v.Reason == ReasonSHA512 && v.lacksSHA512() {
+		return []string{nextLacks}
+	}
 	if v.Reason == ReasonSHA512 {
 		return []string{"It is agreed when enough operators give one SHA-256 and one SHA-512 digest together."}
 	}

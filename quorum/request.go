@@ -69,6 +69,9 @@ type PolicyRef struct {
 type Evidence struct {
 	Kind string `json:"kind"`
 	Raw  []byte `json:"raw"`
+	// Keys are key files that came with foreign evidence. Each is believed for the
+	// fingerprint that the policy pins, and for nothing else.
+	Keys [][]byte `json:"keys,omitempty"`
 }
 
 // Request asks a signer for signatures over one artifact.
@@ -132,16 +135,20 @@ func NewRequest(p *policy.Policy, c statement.Case, v *Verdict, outputs []policy
 		Policy: PolicyRef{p.Version, p.Digest}}
 	var file *statement.Artifact
 	for _, s := range stmts {
-		r.Evidence = append(r.Evidence, Evidence{KindDSSE, s.Raw()})
+		r.Evidence = append(r.Evidence, Evidence{s.Kind(), s.Raw(), s.Keys()})
 		for i := range s.Artifacts {
 			a := &s.Artifacts[i]
-			if a.Name == v.Artifact && r.Digest.In(a) && gives(a, v.Signables) {
+			// Other kinds of evidence have digests and no state.
+			if a.Name == v.Artifact && r.Digest.In(a) && gives(a, v.Signables) && (file == nil || a.State512.Algorithm != "") {
 				file = a
 			}
 		}
 	}
 	if file == nil {
 		return nil, fmt.Errorf("make request: no statement carries the agreed digest of %q", v.Artifact)
+	}
+	if policy.NeedsState(outputs) && file.State512.Algorithm == "" {
+		return nil, fmt.Errorf("make request: no statement carries the hash state of %q: an output is made from it, and statements of other kinds have none; one vote by an agent is needed", v.Artifact)
 	}
 	if policy.NeedsState(outputs) {
 		value, err := json.Marshal(file.State512)

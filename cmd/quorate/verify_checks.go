@@ -134,21 +134,14 @@ func (k *checker) checkStatements(r *quorum.Request) {
 
 // statement verifies one piece of evidence and says what it says.
 func (k *checker) statement(r *quorum.Request, e quorum.Evidence) (string, error) {
-	if e.Kind != quorum.KindDSSE {
-		return "", fmt.Errorf("kind %s is not known", render.Text(e.Kind))
-	}
-	s, err := statement.Parse(e.Raw)
-	if err != nil {
-		return "", err
-	}
-	if s.Case != r.Case() {
-		return "", fmt.Errorf("by builder %s, about another channel, target or stage", s.Builder)
-	}
-	o, err := quorum.Admit(k.policy, s, k.at())
+	o, err := quorum.AdmitEvidence(k.policy, r.Case(), e, k.at())
 	if err != nil {
 		return "", err
 	}
 	text := fmt.Sprintf("by %s of operator %s: %s", o.Builder, o.Operator, k.says(r.Artifact, &o))
+	if e.Kind != quorum.KindDSSE {
+		text += "; in the form " + e.Kind
+	}
 	if !o.Revoked.IsZero() {
 		text += "; its key was revoked on " + stamp(o.Revoked) + ", after the signature"
 	}
@@ -163,7 +156,7 @@ func (k *checker) says(artifact string, o *quorum.Observation) string {
 	switch {
 	case i < 0:
 		return "does not list the file"
-	case o.Files[i].SHA256 == k.file.sha256 && o.Files[i].SHA512 == k.file.sha512:
+	case o.Files[i].SHA256 == k.file.sha256 && (o.Files[i].SHA512 == k.file.sha512 || o.Files[i].SHA512 == statement.SHA512{}):
 		return "these bytes"
 	}
 	return "other bytes, sha256 " + o.Files[i].SHA256.String()

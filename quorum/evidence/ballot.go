@@ -44,6 +44,12 @@ func NewRoll(p *policy.Policy) *Roll {
 	return r
 }
 
+// Holds reports whether the key, as a [Verdict] names it, is a builder's.
+func (r *Roll) Holds(key string) bool {
+	_, ok := r.byKey[key]
+	return ok
+}
+
 // verdictText is how a [Verdict] names the key.
 func verdictText(k policy.Key) string {
 	if k.OpenPGP != "" {

@@ -169,6 +169,9 @@ type Statement struct {
 	payload SHA256
 	pae     []byte // what the signature covers
 	sig     []byte
+
+	kind string   // of a foreign statement; empty: our own
+	keys [][]byte // of a foreign statement
 }
 
 // IsVote reports whether the statement votes for digests.
