@@ -173,7 +173,7 @@ func (a *agent) deliver(ctx context.Context) {
 	for ctx.Err() == nil {
 		unlock, err := a.state.Spool.TryLock()
 		if err == nil {
-			c := newCourier(a.state, a.conn, a.log)
+			c := newCourier(a.state.Spool, a.conn, a.log)
 			c.step, c.now = a.step, a.now
 			c.run(ctx, a.wake)
 			unlock()

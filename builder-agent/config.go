@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -284,29 +282,9 @@ func (c *Config) checkRun() error {
 		return fmt.Errorf("%w: no command (hint: set the build command in agent.toml)", ErrConfig)
 	case len(c.Outputs) == 0:
 		return fmt.Errorf("%w: no outputs (hint: say in agent.toml which files a build gives)", ErrConfig)
-	case !c.PlainBus && !c.guardedBus():
+	case !c.PlainBus && !bus.Guarded(c.NATS, c.CAFile):
 		return fmt.Errorf("%w: the bus %q is on another machine and has no TLS: whoever is on the way could send jobs "+
 			"(hint: use tls:// or ca_file; or, where the network itself is trusted, plain_bus = true)", ErrConfig, c.NATS)
 	}
 	return nil
-}
-
-// guardedBus reports whether nobody is on the way to the bus who could change what
-// it says: jobs and receipts are not signed.
-func (c *Config) guardedBus() bool {
-	if c.CAFile != "" {
-		return true
-	}
-	for _, server := range strings.Split(c.NATS, ",") {
-		u, err := url.Parse(strings.TrimSpace(server))
-		if err != nil {
-			return false
-		}
-		ip := net.ParseIP(u.Hostname())
-		local := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-		if u.Scheme != "tls" && !local {
-			return false
-		}
-	}
-	return true
 }

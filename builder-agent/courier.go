@@ -41,6 +41,9 @@ type courier struct {
 	now   func() time.Time
 	step  func(string) // called after each durable or visible step; for tests
 
+	subject func(spool.Entry) (string, error) // where an entry is published
+	first   func([]spool.Entry) []spool.Entry // which entries may be on the way at once
+
 	asked  bool                          // a question about everything found at the start was asked
 	known  map[statement.SHA256]*passage // what is pending, and a little more
 	silent bool                          // it was logged that nobody answers
@@ -52,9 +55,9 @@ type passage struct {
 	wait      time.Duration
 }
 
-func newCourier(s *State, conn *bus.Conn, log *slog.Logger) *courier {
+func newCourier(sp *spool.Spool, conn *bus.Conn, log *slog.Logger) *courier {
 	return &courier{
-		spool: s.Spool, conn: conn, log: log, now: time.Now,
+		spool: sp, conn: conn, log: log, now: time.Now, subject: statementSubject, first: firstOfEachCase,
 		step: func(string) {}, known: map[statement.SHA256]*passage{},
 	}
 }
@@ -133,7 +136,7 @@ func (c *courier) round(ctx context.Context) (moved bool, err error) {
 			c.known[e.ID] = new(passage)
 		}
 	}
-	due := firstOfEachCase(entries)
+	due := c.first(entries)
 	settled, answered, err := c.ask(ctx, due)
 	if err != nil && !errors.Is(err, bus.ErrUnavailable) {
 		return settled > 0, err
@@ -268,20 +271,23 @@ func (c *courier) isDue(id statement.SHA256, answered bool) bool {
 }
 
 func (c *courier) publishOne(ctx context.Context, e spool.Entry) error {
-	subject, err := bus.StatementSubject(e.Statement.Channel, e.Statement.Builder)
+	subject, err := c.subject(e)
 	if err != nil {
 		return fmt.Errorf("publish statement %s: %w", e.ID, err)
 	}
-	raw := e.Statement.Raw()
-	if _, err := c.conn.Publish(ctx, subject, bus.MsgID(raw), raw); err != nil {
+	if _, err := c.conn.Publish(ctx, subject, bus.MsgID(e.Raw), e.Raw); err != nil {
 		return fmt.Errorf("publish statement %s: %w", e.ID, err)
 	}
 	c.step("published")
 	p := c.known[e.ID]
 	p.published = c.now()
 	p.wait = min(max(2*p.wait, republishAfter), republishMax)
-	c.log.Info("statement published", "statement", e.ID, "channel", e.Statement.Channel, "target", e.Statement.Target)
+	c.log.Info("statement published", "statement", e.ID, "subject", subject)
 	return nil
+}
+
+func statementSubject(e spool.Entry) (string, error) {
+	return bus.StatementSubject(e.Statement.Channel, e.Statement.Builder)
 }
 
 // jitter spreads the agents that lost the same bus.

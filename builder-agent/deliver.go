@@ -54,7 +54,7 @@ func deliver(ctx context.Context, s *State, ids []statement.SHA256, log *slog.Lo
 		return err
 	}
 	defer conn.Close()
-	c := newCourier(s, conn, log)
+	c := newCourier(s.Spool, conn, log)
 	for delay := firstDelay; ; delay = min(2*delay, shortDelay) {
 		moved, err := c.round(ctx)
 		if done, lookErr := settled(s.Spool, ids); done || lookErr != nil {

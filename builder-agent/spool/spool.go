@@ -85,8 +85,9 @@ const (
 // Spool is a spool directory. Its methods may be called concurrently, also from
 // several processes.
 type Spool struct {
-	dir string
-	now func() time.Time
+	dir  string
+	now  func() time.Time
+	read func(raw []byte) (*statement.Statement, error)
 }
 
 // Create makes the directory. One that exists is no error.
@@ -99,7 +100,15 @@ func Create(dir string) error {
 
 // Open opens an existing spool. It does not create the directory: an empty one
 // in the place of one that is not mounted would hide what was not sent.
-func Open(dir string) (*Spool, error) {
+func Open(dir string) (*Spool, error) { return open(dir, statement.Parse) }
+
+// OpenMessages is [Open] for a spool of other messages than statements. check
+// refuses what no coordinator could read; entries then have no statement.
+func OpenMessages(dir string, check func(raw []byte) error) (*Spool, error) {
+	return open(dir, func(raw []byte) (*statement.Statement, error) { return nil, check(raw) })
+}
+
+func open(dir string, read func(raw []byte) (*statement.Statement, error)) (*Spool, error) {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open spool: %w (hint: if it never held anything, make it with: mkdir -m 700 %s)", err, dir)
@@ -110,7 +119,7 @@ func Open(dir string) (*Spool, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("open spool: %s is not a directory", dir)
 	}
-	s := &Spool{dir: dir, now: time.Now}
+	s := &Spool{dir: dir, now: time.Now, read: read}
 	for _, sub := range []string{sentDir, rejectedDir} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("open spool: %w", err)
@@ -130,7 +139,7 @@ func (s *Spool) Dir() string { return s.dir }
 func (s *Spool) Add(raw []byte) (statement.SHA256, error) {
 	id := statement.ID(raw)
 	// Checked here because nothing that is refused later can be corrected.
-	if _, err := statement.Parse(raw); err != nil {
+	if _, err := s.read(raw); err != nil {
 		return id, fmt.Errorf("spool statement: %w", err)
 	}
 	if err := s.add(id, raw); err != nil {
@@ -167,7 +176,8 @@ func (s *Spool) add(id statement.SHA256, raw []byte) error {
 // Entry is a statement that is not confirmed.
 type Entry struct {
 	ID        statement.SHA256
-	Statement *statement.Statement
+	Raw       []byte
+	Statement *statement.Statement // nil in a spool of other messages
 }
 
 // Pending lists what is not confirmed, in the order in which it was added.
@@ -187,7 +197,7 @@ func (s *Spool) Pending() (entries []Entry, damaged []string, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("list spool: %w", err)
 		}
-		st, err := statement.Parse(raw)
+		st, err := s.read(raw)
 		if statement.ID(raw) != n.id || err != nil {
 			if err := os.Rename(path, path+damagedExt); err != nil {
 				return nil, nil, fmt.Errorf("set damaged statement aside: %w", err)
@@ -195,7 +205,7 @@ func (s *Spool) Pending() (entries []Entry, damaged []string, err error) {
 			damaged = append(damaged, path+damagedExt)
 			continue
 		}
-		entries = append(entries, Entry{n.id, st})
+		entries = append(entries, Entry{n.id, raw, st})
 	}
 	return entries, damaged, nil
 }

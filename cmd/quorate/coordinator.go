@@ -91,7 +91,7 @@ func (c *coordinatorInitCmd) Run() error {
 
 type coordinatorEnrollCmd struct {
 	coordinatorState
-	Role string   `enum:"builder,signer,tooling,reader" default:"builder" help:"What the user may do: builder, signer, tooling or reader (default ${default})."`
+	Role string   `enum:"builder,signer,tooling,reader,importer" default:"builder" help:"What the user may do: builder, signer, tooling, reader or importer (default ${default})."`
 	Key  []string `placeholder:"NAME" help:"Signing keys that a signer answers for; may be repeated."`
 	Name string   `arg:"" help:"Name of the user. For a builder, the one it has in the policy."`
 	NKey string   `arg:"" name:"ukey" help:"Public key of the user on the bus; it begins with U."`

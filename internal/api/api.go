@@ -125,11 +125,32 @@ type StatementInfo struct {
 	Operator string           `json:"operator"`
 	Builder  string           `json:"builder"`
 	Received time.Time        `json:"received"`
-	Started  time.Time        `json:"started"`
-	Finished time.Time        `json:"finished"`
+	Started  time.Time        `json:"started,omitzero"`
+	Finished time.Time        `json:"finished,omitzero"`
 	Status   statement.Status `json:"status,omitzero"` // empty for a vote
 	Reason   string           `json:"reason,omitzero"`
 	Path     string           `json:"path"` // the bytes as received
+	Foreign  *Foreign         `json:"foreign,omitempty"`
+}
+
+// Foreign is what is known of a statement that an importer brought: what others
+// made, and what was found of its signatures. Its bytes are at Path; with
+// ?part=body, signature, or key they are as they were found.
+type Foreign struct {
+	Kind     string             `json:"kind"`
+	Importer string             `json:"importer"`         // who carried it; believed in nothing
+	Origin   string             `json:"origin"`           // where it was found, by the importer's word
+	Fetched  time.Time          `json:"fetched,omitzero"` // likewise
+	Judged   time.Time          `json:"judged"`           // as of when the signatures were judged
+	Verdicts []SignatureVerdict `json:"verdicts"`
+}
+
+// SignatureVerdict is the judgement on one signature of a foreign statement.
+type SignatureVerdict struct {
+	Status  string    `json:"status"`
+	Key     string    `json:"key,omitzero"`     // the pinned key that made it
+	Created time.Time `json:"created,omitzero"` // by its own word
+	Reason  string    `json:"reason"`
 }
 
 // Artifacts answers GET /v1/artifacts/{digest}: every artifact for which

@@ -34,6 +34,7 @@ func newBroker(t *testing.T) *broker {
 	b.enrol("hsm", bus.RoleSigner, "core-2026")
 	b.enrol("repo-add", bus.RoleTooling)
 	b.enrol("watch", bus.RoleReader)
+	b.enrol("gather", bus.RoleImporter)
 	b.start(0)
 	return b
 }

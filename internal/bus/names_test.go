@@ -24,6 +24,7 @@ func TestValidName(t *testing.T) {
 func TestSubjects(t *testing.T) {
 	for want, got := range map[string]func() (string, error){
 		"quorate.statements.core.alice": func() (string, error) { return bus.StatementSubject("core", "alice") },
+		"quorate.foreign.core.gather":   func() (string, error) { return bus.ForeignSubject("core", "gather") },
 		"quorate.signatures.core":       func() (string, error) { return bus.SignatureSubject("core") },
 		"quorate.control.core":          func() (string, error) { return bus.ControlSubject("core") },
 		"quorate.jobs.core":             func() (string, error) { return bus.JobSubject("core") },

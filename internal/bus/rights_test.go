@@ -22,6 +22,8 @@ func TestEveryRoleOnEverySubject(t *testing.T) {
 		"quorate.statements.core.bob":   {"coord", "bob"},
 		"quorate.signatures.core":       {"coord", "hsm"},
 		"quorate.control.core":          {"coord", "repo-add"},
+		"quorate.foreign.core.gather":   {"coord", "gather"},
+		"quorate.foreign.core.alice":    {"coord"},
 		"quorate.jobs.core":             {"coord", "repo-add"},
 		"quorate.requests.core-2026":    {"coord"},
 		"quorate.alarms.core":           {"coord", "hsm"},
@@ -46,7 +48,7 @@ func TestEveryRoleOnEverySubject(t *testing.T) {
 func TestAPIRights(t *testing.T) {
 	b := newBroker(t)
 	b.coordinator()
-	everybody := []string{"coord", "alice", "bob", "hsm", "repo-add", "watch"}
+	everybody := []string{"coord", "alice", "bob", "hsm", "repo-add", "watch", "gather"}
 	for _, c := range []struct {
 		api     string
 		allowed []string

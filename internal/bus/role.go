@@ -19,12 +19,13 @@ const (
 	RoleCoordinator Role = "coordinator"
 	RoleBuilder     Role = "builder"
 	RoleSigner      Role = "signer"
-	RoleTooling     Role = "tooling" // asks for builds, and to ask a signer again; carries maintainers' acts
-	RoleReader      Role = "reader"  // listens to what is published, live
+	RoleTooling     Role = "tooling"  // asks for builds, and to ask a signer again; carries maintainers' acts
+	RoleReader      Role = "reader"   // listens to what is published, live
+	RoleImporter    Role = "importer" // brings statements that others made
 )
 
 // Roles lists every role.
-var Roles = []Role{RoleCoordinator, RoleBuilder, RoleSigner, RoleTooling, RoleReader}
+var Roles = []Role{RoleCoordinator, RoleBuilder, RoleSigner, RoleTooling, RoleReader, RoleImporter}
 
 // User is who may connect, as what. Its public key is all that is known of its
 // secret.
@@ -101,10 +102,12 @@ func Permissions(u User) (publish, subscribe []string) {
 		for _, key := range u.Keys {
 			publish = append(publish, consumerRights(StreamRequests, SignerConsumerName(key))...)
 		}
+	case RoleImporter:
+		publish = []string{prefixForeign + "*." + u.Name, prefixHave + u.Name}
 	case RoleTooling:
 		publish = []string{prefixJobs + "*", prefixControl + "*", SubjectRedrive}
 	case RoleReader:
-		subscribe = append(subscribe, prefixStatements+">", prefixSignatures+"*", prefixControl+"*", prefixAlarms+"*")
+		subscribe = append(subscribe, prefixStatements+">", prefixForeign+">", prefixSignatures+"*", prefixControl+"*", prefixAlarms+"*")
 	}
 	return publish, subscribe
 }
@@ -144,7 +147,7 @@ func consumerRights(stream, consumer string) []string {
 // change, purge or delete a stream.
 func coordinatorPublish() []string {
 	publish := []string{
-		prefixStatements + "*.*", prefixSignatures + "*", prefixControl + "*",
+		prefixStatements + "*.*", prefixSignatures + "*", prefixControl + "*", prefixForeign + "*.*",
 		prefixJobs + "*", prefixRequests + "*", prefixAlarms + "*",
 		coreAPI + "INFO",
 	}

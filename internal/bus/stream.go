@@ -23,7 +23,7 @@ func StreamConfigs(replicas int) []jetstream.StreamConfig {
 	record, jobs, requests, alarms := base, base, base, base
 
 	record.Name = StreamRecord
-	record.Subjects = []string{prefixStatements + "*.*", prefixSignatures + "*", prefixControl + "*"}
+	record.Subjects = []string{prefixStatements + "*.*", prefixSignatures + "*", prefixControl + "*", prefixForeign + "*.*"}
 	record.MaxMsgSize = MaxRecord + headerRoom
 	// Should a limit ever be hit after all, the new message is refused and its
 	// sender knows; an old one is never dropped.

@@ -13,6 +13,7 @@ const (
 	prefixStatements = "quorate.statements."
 	prefixSignatures = "quorate.signatures."
 	prefixControl    = "quorate.control."
+	prefixForeign    = "quorate.foreign."
 	prefixJobs       = "quorate.jobs."
 	prefixRequests   = "quorate.requests."
 	prefixAlarms     = "quorate.alarms."
@@ -38,6 +39,7 @@ const (
 	KindStatement Kind = "statements"
 	KindSignature Kind = "signatures"
 	KindControl   Kind = "control"
+	KindForeign   Kind = "foreign"
 )
 
 // ValidName reports whether name may be a token of a subject: it matches
@@ -59,6 +61,11 @@ func ValidName(name string) bool {
 // StatementSubject is where builder says what it built for channel.
 func StatementSubject(channel, builder string) (string, error) {
 	return subject(prefixStatements, channel, builder)
+}
+
+// ForeignSubject is where importer brings for channel what others stated.
+func ForeignSubject(channel, importer string) (string, error) {
+	return subject(prefixForeign, channel, importer)
 }
 
 // SignatureSubject is where signers answer for channel.
@@ -112,11 +119,11 @@ func subject(prefix string, names ...string) (string, error) {
 	return prefix + strings.Join(names, "."), nil
 }
 
-// ParseRecordSubject takes a subject of the record stream apart. builder is
-// empty unless kind is [KindStatement]. The names in a subject are the
+// ParseRecordSubject takes a subject of the record stream apart. sender is the
+// builder of a [KindStatement], the importer of a [KindForeign], else empty. The names in a subject are the
 // sender's claim, held only by the server's permissions: what counts is the
 // signed content.
-func ParseRecordSubject(subject string) (kind Kind, channel, builder string, err error) {
+func ParseRecordSubject(subject string) (kind Kind, channel, sender string, err error) {
 	bad := func() (Kind, string, string, error) {
 		return "", "", "", fmt.Errorf("subject %q: %w", subject, ErrNotRecord)
 	}
@@ -126,7 +133,7 @@ func ParseRecordSubject(subject string) (kind Kind, channel, builder string, err
 	}
 	kind, channel = Kind(tokens[1]), tokens[2]
 	switch {
-	case kind == KindStatement && len(tokens) == 4 && ValidName(tokens[3]):
+	case (kind == KindStatement || kind == KindForeign) && len(tokens) == 4 && ValidName(tokens[3]):
 		return kind, channel, tokens[3], nil
 	case (kind == KindSignature || kind == KindControl) && len(tokens) == 3:
 		return kind, channel, "", nil
@@ -141,6 +148,7 @@ func streamOf(subject string) string {
 		{prefixStatements, StreamRecord},
 		{prefixSignatures, StreamRecord},
 		{prefixControl, StreamRecord},
+		{prefixForeign, StreamRecord},
 		{prefixJobs, StreamJobs},
 		{prefixRequests, StreamRequests},
 		{prefixAlarms, StreamAlarms},
