@@ -99,10 +99,21 @@ func (a *application) one(e *entry) error {
 			return err
 		}
 	}
+	added := 0
+	if e.brought != nil {
+		var err error
+		if added, err = a.brought(e); err != nil {
+			return err
+		}
+	}
 	if e.refusal != nil {
 		a.results[resultRejected]++
 		a.codes[e.refusal.code]++
 		return a.tx.Reject(e.Seq, e.refusal.code, strings.ToValidUTF8(e.refusal.message, "\uFFFD"))
+	}
+	if e.brought != nil && added == 0 {
+		a.results[resultRepeated]++ // another importer brought it before
+		return nil
 	}
 	a.results[resultAccepted]++
 	if e.stmt == nil {
@@ -139,7 +150,9 @@ func (c *Coordinator) project(ctx context.Context) error {
 		for i := range messages {
 			batch[i].Message = messages[i]
 		}
-		examine(c.policy, batch)
+		if err := c.examine(batch); err != nil {
+			return err
+		}
 		if err := c.apply(batch, false); err != nil {
 			return err
 		}

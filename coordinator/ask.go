@@ -1,11 +1,9 @@
 package coordinator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -146,7 +144,7 @@ func (c *Coordinator) request(tx *store.Tx, row *store.Request) (r *quorum.Reque
 	if err != nil {
 		return nil, "", err
 	}
-	stmts, err := c.evidence(tx, v)
+	stmts, err := c.evidence(tx, cs.Case, v)
 	if err != nil {
 		return nil, "", err
 	}
@@ -161,29 +159,16 @@ func (c *Coordinator) request(tx *store.Tx, row *store.Request) (r *quorum.Reque
 }
 
 // evidence reads the statements that count, in the order of the record.
-func (c *Coordinator) evidence(tx *store.Tx, v *quorum.Verdict) ([]*statement.Statement, error) {
-	type placed struct {
-		seq uint64
-		s   *statement.Statement
-	}
+func (c *Coordinator) evidence(tx *store.Tx, cs statement.Case, v *quorum.Verdict) ([]*statement.Statement, error) {
 	var list []placed
 	for _, id := range voters(v) {
-		seq, raw, err := tx.RawSeq(id)
-		if err != nil {
-			return nil, fmt.Errorf("statement %s: %w", id, err)
-		}
-		s, err := statement.Parse(raw)
+		seq, s, err := evidenceFor(tx, c.policy, cs, id)
 		if err != nil {
 			return nil, fmt.Errorf("statement %s: %w", id, err)
 		}
 		list = append(list, placed{seq, s})
 	}
-	slices.SortFunc(list, func(a, b placed) int { return cmp.Compare(a.seq, b.seq) })
-	stmts := make([]*statement.Statement, len(list))
-	for i := range list {
-		stmts[i] = list[i].s
-	}
-	return stmts, nil
+	return byPlace(list), nil
 }
 
 func (c *Coordinator) publishRequest(ctx context.Context, q *question) error {

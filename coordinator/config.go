@@ -14,6 +14,7 @@ import (
 	"quorate/internal/api"
 	"quorate/internal/bus"
 	"quorate/internal/sigcheck"
+	"quorate/quorum/evidence/live"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
@@ -214,6 +215,7 @@ type setup struct {
 	former    map[statement.SHA256][]byte // policy files by digest
 	keys      map[string]*sigcheck.Key    // by name
 	hooks     []*hook
+	reader    *live.Reader // of statements that others made
 	basis     statement.SHA256
 }
 
@@ -232,6 +234,9 @@ func loadSetup(state string, now time.Time) (*setup, error) {
 	}
 	if err := s.loadHooks(); err != nil {
 		return nil, err
+	}
+	if s.reader, err = live.NewReader(s.policy); err != nil {
+		return nil, configError("quorate policy check "+s.path(c.Policy), "%w", err)
 	}
 	s.basis = s.computeBasis()
 	return s, nil

@@ -10,6 +10,8 @@ import (
 	"quorate/internal/bus"
 	"quorate/quorum"
 	"quorate/quorum/act"
+	"quorate/quorum/evidence"
+	"quorate/quorum/evidence/live"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
@@ -53,20 +55,29 @@ type entry struct {
 	act    *act.Signed
 
 	maintainer string // who signed act
+
+	brought *foreignEntry // by an importer; set also when refusal is, once it was read
 }
 
 // examine parses and verifies a batch on all processors. The order stays.
-func examine(p *policy.Policy, batch []entry) {
-	iter.ForEach(batch, func(e *entry) { e.examine(p) })
+func (c *Coordinator) examine(batch []entry) error {
+	judged, err := c.db.Judged(batch[0].Seq, batch[len(batch)-1].Seq)
+	if err != nil {
+		return fmt.Errorf("read judgements: %w", err)
+	}
+	iter.ForEach(batch, func(e *entry) { e.examine(c.policy, c.reader, judged[e.Seq]) })
+	return nil
 }
 
-func (e *entry) examine(p *policy.Policy) {
-	kind, channel, builder, err := bus.ParseRecordSubject(e.Subject)
+func (e *entry) examine(p *policy.Policy, r *live.Reader, judged *store.Foreign) {
+	kind, channel, sender, err := bus.ParseRecordSubject(e.Subject)
 	switch {
 	case err != nil:
 		e.foreign, e.refusal = true, refuse(CodeBadSubject, "%v", err)
 	case kind == bus.KindStatement:
-		e.examineStatement(p, channel, builder)
+		e.examineStatement(p, channel, sender)
+	case kind == bus.KindForeign:
+		e.examineForeign(r, channel, sender, judged)
 	case kind == bus.KindSignature:
 		e.examineAnswer(channel)
 	case kind == bus.KindControl:
@@ -124,6 +135,10 @@ func (e *entry) refuse(err error) {
 		e.refusal.code = se.Code
 	case errors.As(err, &ae):
 		e.refusal.code = ae.Code
+	}
+	var fe *evidence.Error
+	if errors.As(err, &fe) {
+		e.refusal.code = fe.Code
 	}
 }
 

@@ -66,11 +66,7 @@ func (c *Coordinator) rebuildRequest(ans *quorum.Answer, text []byte, sig store.
 	}
 	var stmts []*statement.Statement
 	for _, id := range ans.Statements {
-		data, err := c.db.Raw(id)
-		if err != nil {
-			return nil, fmt.Errorf("evidence %s: %w", id, err)
-		}
-		s, err := statement.Parse(data)
+		_, s, err := evidenceFor(c.db, p, caseOf(ans), id)
 		if err != nil {
 			return nil, fmt.Errorf("evidence %s: %w", id, err)
 		}

@@ -66,10 +66,14 @@ func (c *Coordinator) getTarget(r *http.Request) (out api.TargetDetail, err erro
 
 func (c *Coordinator) statementsOf(id store.CaseID) ([]api.StatementInfo, error) {
 	list, err := c.db.Statements(id)
+	if err != nil {
+		return nil, err
+	}
+	brought, err := c.db.ForeignOf(id)
 	out := make([]api.StatementInfo, len(list))
 	for i, s := range list {
 		out[i] = api.StatementInfo{ID: s.ID, Seq: s.Seq, Operator: s.Operator, Builder: s.Builder, Received: s.Received,
-			Started: s.Started, Finished: s.Finished, Status: s.Status, Reason: s.Reason, Path: "/v1/statements/" + s.ID.String()}
+			Started: s.Started, Finished: s.Finished, Status: s.Status, Reason: s.Reason, Path: "/v1/statements/" + s.ID.String(), Foreign: toForeign(brought[s.Seq])}
 	}
 	return out, err
 }
@@ -240,7 +244,11 @@ func (c *Coordinator) getStatement(r *http.Request) (out raw, err error) {
 	}
 	data, err := c.db.Raw(id)
 	if errors.Is(err, store.ErrNotFound) {
-		return out, notFound("no message with sha256 %s is recorded", id)
+		out, err = c.getForeign(id, r.URL.Query().Get("part"))
+		if errors.Is(err, store.ErrNotFound) {
+			err = notFound("no message with sha256 %s is recorded", id)
+		}
+		return out, err
 	}
 	// Also what was refused is here, as it came: never a type that a browser
 	// would show as a page.

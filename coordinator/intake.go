@@ -135,7 +135,9 @@ func (c *Coordinator) pump(ctx context.Context, in *inbox, next uint64, batches 
 			c.metrics.gaps.Add(float64(batch[0].Seq - next))
 		}
 		next = batch[len(batch)-1].Seq + 1
-		examine(c.policy, batch)
+		if err := c.examine(batch); err != nil {
+			return err
+		}
 		select {
 		case batches <- batch:
 			c.lag.Store(pending)

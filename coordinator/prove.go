@@ -19,19 +19,27 @@ func (a *application) readEvidence(ans *quorum.Answer) (stmts []*statement.State
 	if len(ans.Statements) > quorum.MaxEvidence {
 		return nil, nil, refuse(CodeBadAnswer, "%d statements, at most %d", len(ans.Statements), quorum.MaxEvidence), nil
 	}
+	p, err := a.policyOf(ans.Policy.Digest)
+	if errors.Is(err, store.ErrNotFound) {
+		p, err = a.c.policy, nil // the answer is refused in the end; what is wrong with its statements is said first
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	room := quorum.MaxRequest
 	for _, id := range ans.Statements {
-		raw, err := a.tx.Raw(id)
-		if errors.Is(err, store.ErrNotFound) {
+		_, s, err := evidenceFor(a.tx, p, caseOf(ans), id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
 			return nil, nil, refuse(CodeUnknownArtifact, "statement %s, which the answer names, is not in the record", id), nil
-		}
-		if err != nil {
+		case err == nil:
+			room -= sizeOf(s)
+		case !isAboutBytes(err):
 			return nil, nil, nil, err
 		}
-		if room -= len(raw); room < 0 {
+		if room < 0 {
 			return nil, nil, refuse(CodeBadAnswer, "the statements have more than %d bytes", quorum.MaxRequest), nil
 		}
-		s, err := statement.Parse(raw)
 		if err != nil || s.Case != caseOf(ans) {
 			return nil, nil, refuse(CodeUnknownArtifact, "message %s, which the answer names, is no statement about its target", id), nil
 		}

@@ -30,7 +30,7 @@ func trim(ch *policy.Channel, v *quorum.Verdict, stmts []*statement.Statement, l
 		return !agrees
 	})
 	largest := slices.Clone(keep)
-	slices.SortFunc(largest, func(a, b *statement.Statement) int { return cmp.Compare(len(b.Raw()), len(a.Raw())) })
+	slices.SortFunc(largest, func(a, b *statement.Statement) int { return cmp.Compare(sizeOf(b), sizeOf(a)) })
 	for _, s := range largest {
 		if fits(keep, limit) {
 			return keep
@@ -57,7 +57,7 @@ func encodedSize(list [][]byte) (size int) {
 func fits(stmts []*statement.Statement, limit int) bool {
 	size := requestRoom
 	for _, s := range stmts {
-		size += 4*((len(s.Raw())+2)/3) + 64 // base64 inside of JSON
+		size += 4*((sizeOf(s)+2)/3) + 64 // base64 inside of JSON
 	}
 	return size <= limit && len(stmts) <= quorum.MaxEvidence
 }

@@ -69,6 +69,7 @@ func (p *printer) target(t *api.TargetDetail, s *shown) {
 		p.answers(t.Statements)
 	}
 	p.acts(t)
+	p.brought(t.Statements)
 	for i := range t.Artifacts {
 		if p.line(""); i == maxDetails {
 			p.line("Details of %s are not shown; --json has all.", plural(len(t.Artifacts)-i, "more file"))

@@ -154,8 +154,10 @@ func (tx *Tx) Raw(id statement.SHA256) ([]byte, error) { return raw(tx, id) }
 func (db *DB) Raw(id statement.SHA256) ([]byte, error) { return raw(db, id) }
 
 // RawSeq is Raw with the place in the record.
-func (tx *Tx) RawSeq(id statement.SHA256) (seq uint64, b []byte, err error) {
-	err = one(tx, []any{&seq, &b}, "SELECT seq, raw FROM record WHERE sha256 = ?", id[:])
+func (tx *Tx) RawSeq(id statement.SHA256) (seq uint64, b []byte, err error) { return rawSeq(tx, id) }
+
+func rawSeq(q queryer, id statement.SHA256) (seq uint64, b []byte, err error) {
+	err = one(q, []any{&seq, &b}, "SELECT seq, raw FROM record WHERE sha256 = ?", id[:])
 	return seq, b, err
 }
 

@@ -16,7 +16,7 @@ func CopyOwn(from, to *DB, questions bool) error {
 		"news (id, channel, kind, case_id, target, stage, artifact, text, first, updated)",
 	}
 	if questions {
-		tables = append(tables, "request (case_id, artifact, key, id, sha256, evidence, attempts, asked, asked_seq, handled_seq, next, problem)")
+		tables = append(tables, "foreign_statement (seq, id, kind, importer, origin, fetched, judged, program, verdicts, good)", "request (case_id, artifact, key, id, sha256, evidence, attempts, asked, asked_seq, handled_seq, next, problem)")
 	}
 	return to.Update(func(tx *Tx) error {
 		for _, t := range tables {
