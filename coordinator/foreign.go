@@ -8,6 +8,7 @@ import (
 
 	"quorate/coordinator/store"
 	"quorate/internal/wire"
+	"quorate/quorum"
 	"quorate/quorum/evidence"
 	"quorate/quorum/evidence/live"
 	"quorate/quorum/policy"
@@ -49,6 +50,10 @@ func (e *entry) examineForeign(r *live.Reader, channel, importer string, judged 
 	f, err := wire.ParseForeign(e.Raw)
 	if err != nil {
 		e.refusal = refuse(statement.CodeBadEnvelope, "%v", err)
+		return
+	}
+	if f.Channel != channel {
+		e.foreign, e.refusal = true, refuse(quorum.CodeSubjectMismatch, "statement for channel %q was published on %s", f.Channel, e.Subject)
 		return
 	}
 	keys, stands := f.Keys, judged != nil && r.Pinned(judged.Verdicts)

@@ -30,6 +30,8 @@ type cli struct {
 	Agent       agentCmd       `cmd:"" help:"Run builds and publish what came out (for people who run a rebuilder)."`
 	Attest      attestCmd      `cmd:"" help:"Publish a statement about files that were built by other means."`
 	Request     requestCmd     `cmd:"" help:"Ask the builders of a channel to build a target."`
+	Import      importCmd      `cmd:"" help:"Bring statements that others made to the record."`
+	Importer    importerCmd    `cmd:"" help:"The identity with which statements of others are brought."`
 	Coordinator coordinatorCmd `cmd:"" help:"Record statements, decide, ask the signer, show."`
 	Redrive     redriveCmd     `cmd:"" help:"Ask the signer again after a refusal."`
 	Wait        waitCmd        `cmd:"" help:"Wait for the signatures of files and write them beside the files."`

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"quorate/quorum/evidence"
 )
@@ -73,6 +74,20 @@ type Entry struct {
 	Err  error // why it cannot be read; nil for a regular file
 
 	info fs.FileInfo
+}
+
+// Stamp tells one version of a file from another, as far as the file system does.
+type Stamp struct {
+	Size     int64
+	Modified time.Time
+}
+
+// Stamp returns the zero stamp for what cannot be read.
+func (e Entry) Stamp() Stamp {
+	if e.Err != nil || e.info == nil {
+		return Stamp{}
+	}
+	return Stamp{e.info.Size(), e.info.ModTime()}
 }
 
 // Walk calls visit with every entry that is no folder, until it returns an error.

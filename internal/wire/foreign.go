@@ -22,6 +22,7 @@ const (
 // counts for the fingerprint that a policy pins.
 type Foreign struct {
 	Version  int       `json:"version"`
+	Channel  string    `json:"channel"` // in which it is to count; that of the subject
 	Origin   string    `json:"origin"`  // where it was found: a path or an address
 	Fetched  time.Time `json:"fetched"` // when
 	Evidence []byte    `json:"evidence"`
@@ -49,6 +50,8 @@ func (f *Foreign) Check() error {
 	switch {
 	case f.Version != quorum.Version:
 		return fmt.Errorf("foreign statement: version %d, want %d", f.Version, quorum.Version)
+	case !statement.ValidName(f.Channel):
+		return fmt.Errorf("foreign statement: channel %.80q is not a name", f.Channel)
 	case len(f.Evidence) == 0:
 		return fmt.Errorf("foreign statement: evidence is empty")
 	case len(f.Origin) > maxOrigin:

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"quorate/builder-agent/durable"
+	"quorate/builder-agent/importer"
+	"quorate/internal/render"
+	"quorate/quorum/evidence"
+)
+
+// Bounds of what an instance of rebuilderd may answer, and of the pauses after a
+// failure.
+const (
+	buildsPage     = 100
+	maxBuildsList  = 8 << 20
+	instanceLimit  = time.Minute // one request
+	firstInstance  = time.Second // pause after the first failure; it doubles
+	lastInstance   = 15 * time.Minute
+	statusGood     = "GOOD"
+	statusFailed   = "FAIL"
+	instanceMarker = "follow-"
+)
+
+// instance is a rebuilderd that is followed over its HTTP interface, api/v1: new
+// builds have larger numbers, so the number of the last one is where to go on.
+type instance struct {
+	base     *url.URL
+	file     string        // where the number is kept
+	patience time.Duration // how long it may fail; zero: for ever
+	http     *http.Client
+	sleep    func(context.Context, time.Duration) error
+
+	after  int64 // last build that was read; -1: not loaded yet
+	pause  time.Duration
+	next   time.Time // not before
+	failed time.Time // since when; zero: it answered last time
+}
+
+// instanceMark is the file of an instance.
+type instanceMark struct {
+	Address string `json:"address"`
+	Channel string `json:"channel"`
+	After   int64  `json:"after"`
+}
+
+func newInstance(u *url.URL, state, channel string, patience time.Duration) *instance {
+	sum := sha256.Sum256([]byte(channel + "\n" + u.String()))
+	return &instance{base: u, file: filepath.Join(state, instanceMarker+hex.EncodeToString(sum[:8])+".json"), patience: patience, after: -1, sleep: pause,
+		http: &http.Client{Timeout: instanceLimit, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// look reads the builds that are new. While the instance fails it is left alone
+// for a growing time; without --watch the command waits for it.
+func (i *instance) look(ctx context.Context, b *bringer) error {
+	if time.Now().Before(i.next) {
+		return nil
+	}
+	for {
+		err := i.follow(ctx, b)
+		var down *instanceError
+		switch {
+		case err == nil:
+			i.pause, i.failed = 0, time.Time{}
+			return nil
+		case !errors.As(err, &down):
+			return err
+		}
+		wait := i.fail(down)
+		if i.patience == 0 {
+			i.next = time.Now().Add(wait)
+			return nil
+		}
+		if down.final || time.Since(i.failed)+wait > i.patience {
+			return &exitError{exitFailure, down, "is it the address of an instance of rebuilderd, without api/v1?"}
+		}
+		if err := i.sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// fail says that the instance failed, once in a row, and returns how long to leave
+// it alone.
+func (i *instance) fail(e *instanceError) time.Duration {
+	if i.failed.IsZero() {
+		i.failed = time.Now()
+		say("warning: %v", e)
+	}
+	i.pause = min(max(2*i.pause, firstInstance), lastInstance)
+	return min(max(i.pause, e.after), lastInstance)
+}
+
+// instanceError is a failure of an instance, which may pass.
+type instanceError struct {
+	err   error
+	after time.Duration // by its own word
+	final bool          // trying again soon is of no use
+}
+
+func (e *instanceError) Error() string { return e.err.Error() }
+func (e *instanceError) Unwrap() error { return e.err }
+
+// follow reads pages of builds until there is none. The number is moved on when
+// everything up to there is in the spool: a crash reads a page once more.
+func (i *instance) follow(ctx context.Context, b *bringer) error {
+	if i.after < 0 {
+		if err := i.load(ctx, b.session.Channel()); err != nil {
+			return err
+		}
+	}
+	for {
+		page, err := i.builds(ctx)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		last := i.after
+		for _, r := range page {
+			if r.ID <= last {
+				return &instanceError{err: fmt.Errorf("%s: builds are not in the order of their numbers", i.base.Redacted()), final: true}
+			}
+			last = r.ID
+			if r.Status == statusFailed {
+				continue
+			}
+			if err := i.build(ctx, b, r.ID); err != nil {
+				return err
+			}
+		}
+		if err := i.save(b.session.Channel(), last); err != nil {
+			return err
+		}
+	}
+}
+
+// load finds out where to go on. An instance that no longer has the last build was
+// perhaps set up anew with smaller numbers, so it is read from the beginning; what
+// was brought before is not brought again.
+func (i *instance) load(ctx context.Context, channel string) error {
+	data, err := os.ReadFile(i.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		i.after = 0
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errSpool, err)
+	}
+	var m instanceMark
+	if err := json.Unmarshal(data, &m, json.RejectUnknownMembers(true)); err != nil || m.Address != i.base.String() || m.Channel != channel || m.After < 0 {
+		return usageError("remove it; the instance is then read from the beginning", "%s is damaged", i.file)
+	}
+	_, status, err := i.get(ctx, maxBuildsList, "", "builds", strconv.FormatInt(m.After, 10))
+	if status == http.StatusNotFound && m.After > 0 {
+		say("warning: %s no longer has build %d; it is read from the beginning", i.base.Redacted(), m.After)
+		m.After = 0
+	} else if err != nil && m.After > 0 {
+		return err
+	}
+	i.after = m.After
+	return nil
+}
+
+func (i *instance) save(channel string, after int64) error {
+	data, err := json.Marshal(instanceMark{i.base.String(), channel, after}, json.Deterministic(true))
+	if err == nil {
+		err = durable.WriteFile(i.file, append(data, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errSpool, err)
+	}
+	i.after = after
+	return nil
+}
+
+// rebuild is a build, or an artifact of one, in a list.
+type rebuild struct {
+	ID             int64  `json:"id"`
+	Status         string `json:"status"`
+	HasAttestation *bool  `json:"has_attestation"` // nil: the instance does not say
+}
+
+func (i *instance) builds(ctx context.Context) ([]rebuild, error) {
+	var page struct {
+		Records []rebuild `json:"records"`
+	}
+	query := fmt.Sprintf("limit=%d&after=%d", buildsPage, i.after)
+	data, _, err := i.get(ctx, maxBuildsList, query, "builds")
+	if err != nil {
+		return nil, err
+	}
+	err = i.decode(data, &page)
+	return page.Records, err
+}
+
+func (i *instance) decode(data []byte, into any) error {
+	if err := json.Unmarshal(data, into); err != nil {
+		return &instanceError{err: fmt.Errorf("%s: %w", i.base.Redacted(), err), final: true}
+	}
+	return nil
+}
+
+// build brings the attestations of one build.
+func (i *instance) build(ctx context.Context, b *bringer, id int64) error {
+	number := strconv.FormatInt(id, 10)
+	data, status, err := i.get(ctx, maxBuildsList, "", "builds", number, "artifacts")
+	if status == http.StatusNotFound {
+		return nil // it was removed meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	var artifacts []rebuild
+	if err := i.decode(data, &artifacts); err != nil {
+		return err
+	}
+	for _, a := range artifacts {
+		if a.Status != statusGood || a.HasAttestation != nil && !*a.HasAttestation {
+			continue
+		}
+		path := []string{"builds", number, "artifacts", strconv.FormatInt(a.ID, 10), "attestation"}
+		link, status, err := i.get(ctx, evidence.MaxBody, "", path...)
+		if status == http.StatusNotFound {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		origin := i.address(path...).String()
+		err = b.take(ctx, importer.Find{Bundle: evidence.Bundle{Kind: evidence.Rebuilderd, Body: link}, Origin: origin})
+		if stop := fatal(err); stop != nil {
+			return stop
+		}
+		if err != nil {
+			b.skip(origin, err)
+		}
+	}
+	return nil
+}
+
+func (i *instance) address(path ...string) *url.URL {
+	return i.base.JoinPath(append([]string{"api", "v1"}, path...)...)
+}
+
+// get reads one answer. Every failure is an [instanceError].
+func (i *instance) get(ctx context.Context, limit int64, query string, path ...string) (data []byte, status int, err error) {
+	address := i.address(path...)
+	address.RawQuery = query
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
+	if err != nil {
+		return nil, 0, &instanceError{err: err, final: true}
+	}
+	req.Header.Set("User-Agent", "quorate/"+version)
+	resp, err := i.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, 0, ctx.Err()
+		}
+		return nil, 0, &instanceError{err: err}
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, resp.StatusCode, statusError(address, resp)
+	}
+	data, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, resp.StatusCode, &instanceError{err: fmt.Errorf("%s: %w", address.Redacted(), err)}
+	case int64(len(data)) > limit:
+		return nil, resp.StatusCode, &instanceError{err: fmt.Errorf("%s: more than %d bytes", address.Redacted(), limit), final: true}
+	}
+	return data, resp.StatusCode, nil
+}
+
+func statusError(address *url.URL, resp *http.Response) error {
+	e := &instanceError{err: fmt.Errorf("%s: answers %s", address.Redacted(), render.Text(resp.Status))}
+	if to := resp.Header.Get("Location"); to != "" {
+		e.err = fmt.Errorf("%w, and names %s", e.err, render.Text(to))
+	}
+	e.final = resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusRequestTimeout
+	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 {
+		e.after = min(time.Duration(n), 24*3600) * time.Second
+	}
+	return e
+}
