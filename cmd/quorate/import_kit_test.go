@@ -67,7 +67,9 @@ func ok(t testing.TB, err error) {
 	}
 }
 
-func (r *recordWorld) path(parts ...string) string { return filepath.Join(append([]string{r.dir}, parts...)...) }
+func (r *recordWorld) path(parts ...string) string {
+	return filepath.Join(append([]string{r.dir}, parts...)...)
+}
 
 func (r *recordWorld) setPolicy(text string) {
 	r.t.Helper()
@@ -306,6 +308,19 @@ func (r *recordWorld) remove(t testing.TB) {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(r.path("state", "coordinator.db"+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
+		}
+	}
+}
+
+// rejected lists everything that the coordinator refused, newest first.
+func (r *recordWorld) rejected() (list []api.Rejection) {
+	r.t.Helper()
+	for before := uint64(0); ; {
+		var page api.Rejected
+		ok(r.t, json.Unmarshal(r.get(fmt.Sprintf("/v1/rejected?limit=500&before=%d", before), 200), &page))
+		list = append(list, page.Rejected...)
+		if before = page.Next; before == 0 {
+			return list
 		}
 	}
 }

@@ -29,7 +29,6 @@ const (
 	buildsPage     = 100
 	maxBuildsList  = 8 << 20
 	instanceLimit  = time.Minute // one request
-	firstInstance  = time.Second // pause after the first failure; it doubles
 	lastInstance   = 15 * time.Minute
 	statusGood     = "GOOD"
 	statusFailed   = "FAIL"
@@ -43,7 +42,6 @@ type instance struct {
 	file     string        // where the number is kept
 	patience time.Duration // how long it may fail; zero: for ever
 	http     *http.Client
-	sleep    func(context.Context, time.Duration) error
 
 	after  int64 // last build that was read; -1: not loaded yet
 	pause  time.Duration
@@ -60,7 +58,7 @@ type instanceMark struct {
 
 func newInstance(u *url.URL, state, channel string, patience time.Duration) *instance {
 	sum := sha256.Sum256([]byte(channel + "\n" + u.String()))
-	return &instance{base: u, file: filepath.Join(state, instanceMarker+hex.EncodeToString(sum[:8])+".json"), patience: patience, after: -1, sleep: pause,
+	return &instance{base: u, file: filepath.Join(state, instanceMarker+hex.EncodeToString(sum[:8])+".json"), patience: patience, after: -1,
 		http: &http.Client{Timeout: instanceLimit, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
@@ -88,7 +86,7 @@ func (i *instance) look(ctx context.Context, b *bringer) error {
 		if down.final || time.Since(i.failed)+wait > i.patience {
 			return &exitError{exitFailure, down, "is it the address of an instance of rebuilderd, without api/v1?"}
 		}
-		if err := i.sleep(ctx, wait); err != nil {
+		if err := pause(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -185,6 +183,10 @@ func (i *instance) save(channel string, after int64) error {
 	i.after = after
 	return nil
 }
+
+// firstInstance is the pause after the first failure; it doubles. It is a constant;
+// tests do not wait so long.
+var firstInstance = time.Second
 
 // rebuild is a build, or an artifact of one, in a list.
 type rebuild struct {
