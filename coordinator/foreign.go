@@ -137,6 +137,11 @@ func (a *application) ballot(e *entry, b *live.Ballot) (ballotState, error) {
 	if err != nil || !b.Made.IsZero() && b.Made.Before(latest) {
 		return ballotOlder, err
 	}
+	if !b.Made.IsZero() {
+		if err := a.tx.SetLatestForeign(id, b.Observation.Operator, b.Made); err != nil {
+			return ballotNew, err
+		}
+	}
 	o := b.Observation
 	o.Seq, o.Received = e.Seq, e.Received
 	a.dirty[id] = b.Case

@@ -158,7 +158,7 @@ func (w *world) count() tallied {
 				}
 			}
 			c.after(op, w.vote(o), sig)
-		case had && old.sameAs(w.vote(o)):
+		case had && (old.sameAs(w.vote(o)) || old.d == o.Files[0].SHA256 && old.s != statement.SHA512{} && o.Files[0].SHA512 == statement.SHA512{}):
 		default:
 			c.undone[op] = c.undone[op] || had && isSigned && old.d == sig.SHA256 && o.Files[0].SHA256 != sig.SHA256
 			c.votes[op] = w.vote(o)

@@ -188,10 +188,10 @@ func (d *tally) vote(s *slot, op int, o *Observation, f *File) {
 	old := &s.ballots[op]
 	if old.file != nil {
 		same := old.file.SHA256 == f.SHA256 && old.file.SHA512 == f.SHA512
-		if same && d.needs.sameSignables(old.file, f) {
+		if same && d.needs.sameSignables(old.file, f) || old.file.saysMore(f) {
 			return // said again: the vote keeps its first arrival, so the settle time does not start anew
 		}
-		if !same || d.needs.contradicts(old.file, f) { // else a signable came, or went
+		if !same && !f.saysMore(old.file) || d.needs.contradicts(old.file, f) { // else a digest or a signable came, or a signable went
 			s.change(old, o, f)
 			s.undo(op, old, ballot{f, o})
 		}

@@ -12,6 +12,7 @@ var projection = []string{
 	"SELECT seq, subject, received, sha256, first, raw FROM record ORDER BY seq",
 	"SELECT case_id, seq, id, payload, operator, builder, received, revoked, started, finished, status, reason, files FROM statement ORDER BY case_id, seq",
 	"SELECT seq, id, kind, importer, origin, fetched, judged, verdicts, good FROM foreign_statement ORDER BY seq",
+	"SELECT case_id, operator, made FROM foreign_latest ORDER BY case_id, operator",
 	"SELECT seq, code, message FROM rejected ORDER BY seq",
 	"SELECT case_id FROM dirty ORDER BY case_id",
 	"SELECT id, channel, target, stage, updated, state, counts FROM target_case ORDER BY id",

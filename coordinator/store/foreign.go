@@ -105,7 +105,8 @@ func (db *DB) RawSeq(id statement.SHA256) (seq uint64, b []byte, err error) { re
 // Admitted reports whether the evidence counts in the case already.
 func (tx *Tx) Admitted(id CaseID, evidence statement.SHA256) (bool, error) {
 	var x int
-	err := one(tx, []any{&x}, "SELECT 1 FROM statement WHERE case_id = ? AND id = ? LIMIT 1", id[:], evidence[:])
+	err := one(tx, []any{&x}, `SELECT 1 FROM foreign_statement f JOIN statement s ON s.case_id = ?1 AND s.seq = f.seq
+		WHERE f.id = ?2 LIMIT 1`, id[:], evidence[:])
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -115,8 +116,15 @@ func (tx *Tx) Admitted(id CaseID, evidence statement.SHA256) (bool, error) {
 // LatestForeign is when the newest of an operator's foreign statements on the case
 // was made; zero without one.
 func (tx *Tx) LatestForeign(id CaseID, operator string) (time.Time, error) {
-	var n sql.NullInt64
-	err := one(tx, []any{&n}, `SELECT max(s.finished) FROM statement s JOIN foreign_statement f ON f.seq = s.seq
-		WHERE s.case_id = ? AND s.operator = ?`, id[:], operator)
-	return instant(n.Int64), err
+	var n int64
+	err := one(tx, []any{&n}, "SELECT made FROM foreign_latest WHERE case_id = ? AND operator = ?", id[:], operator)
+	if errors.Is(err, ErrNotFound) {
+		return time.Time{}, nil
+	}
+	return instant(n), err
+}
+
+// SetLatestForeign remembers it.
+func (tx *Tx) SetLatestForeign(id CaseID, operator string, made time.Time) error {
+	return tx.exec("INSERT OR REPLACE INTO foreign_latest (case_id, operator, made) VALUES (?, ?, ?)", id[:], operator, nanos(made))
 }

@@ -210,7 +210,7 @@ func (tx *Tx) ClearProjection(basis statement.SHA256) error {
 	for _, q := range []string{
 		"INSERT OR IGNORE INTO dirty (case_id, channel, target, stage) SELECT id, channel, target, stage FROM target_case",
 		"DELETE FROM statement", "DELETE FROM rejected", "DELETE FROM signature", "DELETE FROM answer",
-		"DELETE FROM act", "DELETE FROM act_chain",
+		"DELETE FROM act", "DELETE FROM act_chain", "DELETE FROM foreign_latest",
 		"UPDATE builder_tally SET last = 0",
 	} {
 		if err := tx.exec(q); err != nil {

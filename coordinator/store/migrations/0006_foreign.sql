@@ -16,3 +16,12 @@ CREATE TABLE foreign_statement (
     good     INTEGER NOT NULL     -- 1: a pinned key made one of them
 ) STRICT;
 CREATE INDEX foreign_statement_id ON foreign_statement (id, good DESC, seq);
+
+-- projection: when the newest foreign statement of an operator on a case was made,
+-- by its own word: what is older is not taken back in.
+CREATE TABLE foreign_latest (
+    case_id  BLOB    NOT NULL,
+    operator TEXT    NOT NULL,
+    made     INTEGER NOT NULL,
+    PRIMARY KEY (case_id, operator)
+) STRICT, WITHOUT ROWID;

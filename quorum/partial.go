@@ -1,12 +1,24 @@
 package quorum
 
-import "slices"
+import (
+	"slices"
+
+	"quorate/quorum/statement"
+)
 
 // lacksSHA512 reports whether no two votes for the first digest name different
 // SHA-512 digests: then it is not that somebody is wrong, but that too few gave one.
 func (v *Verdict) lacksSHA512() bool {
 	return v.State == Conflicting && len(v.Groups) > 0 &&
 		!slices.ContainsFunc(v.Groups[0].Members, func(m Member) bool { return m.OtherSHA512 != nil })
+}
+
+// saysMore reports whether the vote is for the same bytes as another and has the
+// SHA-512 that the other lacks. Statements of other kinds often have none; one that
+// comes after an agent's must not take the agent's away.
+func (f *File) saysMore(o *File) bool {
+	none := statement.SHA512{}
+	return f.SHA256 == o.SHA256 && f.SHA512 != none && o.SHA512 == none
 }
 
 const (
