@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	builderagent "quorate/builder-agent"
@@ -135,7 +136,7 @@ func (n *Session) Close() error {
 // while too much is on the way. An error that wraps [bus.ErrUnavailable] says that
 // there was none; any other is about this find, or about the disk.
 func (n *Session) Take(ctx context.Context, find Find) (taken bool, err error) {
-	f := &wire.Foreign{Version: quorum.Version, Channel: n.channel, Origin: find.Origin, Fetched: n.Now().UTC().Truncate(time.Second),
+	f := &wire.Foreign{Version: quorum.Version, Channel: n.channel, Origin: shown(find.Origin), Fetched: n.Now().UTC().Truncate(time.Second),
 		Evidence: find.Bundle.Encode(), Keys: find.Keys}
 	if err := find.Bundle.Check(); err != nil {
 		return false, err
@@ -166,6 +167,15 @@ func (n *Session) Take(ctx context.Context, find Find) (taken bool, err error) {
 		return true, fmt.Errorf("remember what was carried: %w", err)
 	}
 	return true, nil
+}
+
+// shown makes an origin what a message can hold: it is for people only.
+func shown(origin string) string {
+	origin = strings.ToValidUTF8(origin, "\uFFFD")
+	if len(origin) > wire.MaxOrigin {
+		origin = strings.ToValidUTF8(origin[:wire.MaxOrigin], "")
+	}
+	return origin
 }
 
 // Flush returns when everything that was taken is recorded or refused.

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // and maintainers.
 func TestToolingScripts(t *testing.T) {
 	var files []string
-	for _, topic := range []string{"wait", "signstar", "show", "diff", "list", "evidence", "verify", "policy", "usage"} {
+	for _, topic := range []string{"wait", "signstar", "show", "diff", "list", "evidence", "verify", "policy", "usage", "import"} {
 		found, err := filepath.Glob(filepath.Join("testdata", topic+"*.txt"))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("no scripts about %s: %v", topic, err)

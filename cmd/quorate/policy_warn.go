@@ -44,6 +44,7 @@ func warnings(p *policy.Policy, at time.Time) []string {
 	}
 	for _, ch := range p.Channels {
 		w.usable(p, ch)
+		w.foreign(p, ch)
 	}
 	return w.out
 }
@@ -139,4 +140,23 @@ func (w *warner) works(b *policy.Builder) bool {
 	return slices.ContainsFunc(b.Keys, func(k policy.Key) bool {
 		return !w.at.Before(k.NotBefore) && (k.NotAfter.IsZero() || !w.at.After(k.NotAfter)) && (k.Revoked.IsZero() || w.at.Before(k.Revoked))
 	})
+}
+
+// foreign warns of operators that an importer alone can speak for, where a channel
+// is not made for what others state.
+func (w *warner) foreign(p *policy.Policy, ch *policy.Channel) {
+	var names []string
+	for _, o := range p.Operators {
+		if ch.Index(o.Name) >= 0 && !slices.ContainsFunc(o.Builders, hasBareKey) {
+			names = append(names, o.Name)
+		}
+	}
+	if len(names) == 0 || !ch.NeedsSHA512() {
+		return
+	}
+	w.add("channel %s signs what is made from SHA-512, and statements signed with OpenPGP keys mostly have SHA-256 alone: %s", ch.Name, strings.Join(names, ", "))
+}
+
+func hasBareKey(b *policy.Builder) bool {
+	return slices.ContainsFunc(b.Keys, func(k policy.Key) bool { return k.OpenPGP == "" })
 }

@@ -12,9 +12,9 @@ import (
 // third longer, and the whole must fit into a message of the record.
 const (
 	MaxForeign     = 1 << 20   // bytes of JSON
-	MaxForeignData = 760 << 10 // evidence and keys together
+	MaxForeignData = 750 << 10 // evidence and keys together
 	MaxForeignKeys = 8
-	maxOrigin      = 2048
+	MaxOrigin      = 2048
 )
 
 // Foreign carries a statement that somebody else made, as an importer found it.
@@ -54,8 +54,8 @@ func (f *Foreign) Check() error {
 		return fmt.Errorf("foreign statement: channel %.80q is not a name", f.Channel)
 	case len(f.Evidence) == 0:
 		return fmt.Errorf("foreign statement: evidence is empty")
-	case len(f.Origin) > maxOrigin:
-		return fmt.Errorf("foreign statement: origin has %d bytes, at most %d", len(f.Origin), maxOrigin)
+	case len(f.Origin) > MaxOrigin:
+		return fmt.Errorf("foreign statement: origin has %d bytes, at most %d", len(f.Origin), MaxOrigin)
 	case len(f.Keys) > MaxForeignKeys:
 		return fmt.Errorf("foreign statement: %d keys, at most %d", len(f.Keys), MaxForeignKeys)
 	case size > MaxForeignData:
