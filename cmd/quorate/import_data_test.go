@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -121,4 +122,40 @@ func (r *recordWorld) rejectedCodes() string {
 		out += " " + string(j.Code)
 	}
 	return out
+}
+
+// TestImportRealFiles brings the real files of the other kinds.
+func TestImportRealFiles(t *testing.T) {
+	policy := strings.NewReplacer(`name = "all"`, `name = "core"`, `format = "openpgp", key = "none"`, `format = "raw-sha256", key = "k"`).Replace(otherPolicy)
+	for _, c := range []struct {
+		set, kind string
+		keys      bool
+		want      map[string]int
+	}{
+		{"rebuilderd-attestation", "rebuilderd", false, map[string]int{"recorded": 3, "bad": 1, "no-key": 1}}, // the sixth has the bytes of another
+		{"debian-buildinfo", "buildinfo", true, map[string]int{"recorded": 1, "no-key": 1, "unsigned": 1}},
+		{"nix-narinfo", "narinfo", false, map[string]int{"recorded": 2}},
+		{"dsse", "dsse", false, map[string]int{"recorded": 1, "no-key": 1}},
+		{"in-toto-link-gpg", "link", false, map[string]int{"no-key": 2}}, // the keys are in a layout, which does not travel
+	} {
+		t.Run(c.set, func(t *testing.T) {
+			dir := realData(t, c.set)
+			r := newRecord(t, policy)
+			cmd := r.command(c.kind, dir)
+			if c.keys {
+				cmd.Keys = dir
+			}
+			got := map[string]int{}
+			for _, line := range r.run(cmd) {
+				f := strings.Fields(line)
+				if f[0] == "rejected" {
+					f[0] = f[2]
+				}
+				got[f[0]]++
+			}
+			if !maps.Equal(got, c.want) {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
 }
