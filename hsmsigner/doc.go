@@ -25,6 +25,9 @@
 //   - A kill at any point loses nothing and changes no answer: what was not
 //     acknowledged is delivered again, and each step is either repeatable or
 //     found done in the ledger.
+//   - Nobody waits for another one's request: the token is given to channels, and to
+//     the requests of a channel, in turn, one operation at a time. What is held in
+//     memory is bounded for each key, whatever waits at the bus.
 //   - A PIN occurs in no argument, log line or error.
 //
 // # Non-guarantees
