@@ -218,11 +218,12 @@ func (b *bench) beside(ctx context.Context, s *Speed) error {
 
 // oneByOne answers requests for the time of a round, but some in any case.
 func (b *bench) oneByOne(ctx context.Context) (times []time.Duration, err error) {
-	requests, err := b.requests(maxOneByOne)
+	// No request takes less than a millisecond.
+	requests, err := b.requests(min(minOneByOne+int(b.Round.Milliseconds()), maxOneByOne))
 	if err != nil {
 		return nil, err
 	}
-	for start := time.Now(); len(times) < len(requests) && (len(times) < 20 || time.Since(start) < b.Round); {
+	for start := time.Now(); len(times) < len(requests) && (len(times) < minOneByOne || time.Since(start) < b.Round); {
 		took, err := b.answer(ctx, requests[len(times)])
 		if err != nil {
 			return nil, err

@@ -160,6 +160,7 @@ func (b *bench) request() ([]byte, error) {
 // What bounds the memory of a round, and the time to make ready for one.
 const (
 	maxBenchRequests = 20_000
+	minOneByOne      = 20
 	maxOneByOne      = 1_000
 )
 
