@@ -186,7 +186,7 @@ func newFairSite(t *testing.T) *site {
 // TestServeChannelsInTurn: many requests of one channel lie before one of another
 // channel, for the same key. It is one of the first to be answered.
 func TestServeChannelsInTurn(t *testing.T) {
-	const n = 60
+	const n = 50 // few enough that the signer asks for more while it holds them
 	s := newFairSite(t)
 	s.flood("ed25519", n)
 	_, proceed := s.hold(n)
@@ -203,7 +203,7 @@ func TestServeChannelsInTurn(t *testing.T) {
 			t.Fatalf("got %+v", a.Refusal)
 		}
 		// Those that have a slot may pass it, and a few more while it is signed.
-		if a.Channel == "small" && i > slots()+slots()/2 {
+		if a.Channel == "small" && i > slots()+slots()/4 {
 			t.Errorf("it is answer %d", i)
 		}
 	}
