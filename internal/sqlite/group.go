@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"sync"
 )
@@ -28,7 +27,7 @@ type member struct {
 // WriteGrouped is [DB.Write] for many callers at a time: whatever comes while a
 // commit waits for the disk is committed together. Each fn is as if alone: what one
 // did is undone when it returns an error, and nobody else's. Only an error of the
-// disk or of the commit itself is everybody's.
+// disk or of the commit itself is everybody's, in the place of what the fns returned.
 //
 // Once begun it does not end early when ctx is done.
 func (db *DB) WriteGrouped(ctx context.Context, fn func(tx *sql.Tx) error) error {
@@ -69,7 +68,9 @@ func (db *DB) writeAll(ctx context.Context, members []*member) {
 		return nil
 	})
 	for _, m := range members {
-		if m.done = true; m.err == nil && m.died == nil {
+		// What a member found out is void, too: it may have seen what another one
+		// wrote, and that was never there.
+		if m.done = true; err != nil {
 			m.err = err
 		}
 	}
@@ -83,9 +84,10 @@ func (g *group) run(ctx context.Context, tx *sql.Tx, m *member) error {
 	}
 	m.call(tx)
 	if m.failure() != nil {
-		// After some errors SQLite has rolled back everything by itself.
+		// After some errors SQLite has rolled back everything by itself. The text tells
+		// of this one's error, but it is not the others'.
 		if _, err := tx.StmtContext(ctx, g.undo).ExecContext(ctx); err != nil {
-			return errors.Join(fmt.Errorf("undo one of a group: %w", err), m.err)
+			return fmt.Errorf("undo one of a group: %w, after: %v", err, m.failure())
 		}
 	}
 	_, err := tx.StmtContext(ctx, g.release).ExecContext(ctx)

@@ -101,6 +101,47 @@ func TestGroupThatCannotCommit(t *testing.T) {
 	}
 }
 
+// TestGroupThatCannotCommitTakesBackAnswers: what one of a group found out may be what
+// another one wrote, and that was never there.
+func TestGroupThatCannotCommitTakesBackAnswers(t *testing.T) {
+	db := newDB(t)
+	taken := errors.New("taken by another one")
+	finding := func(tx *sql.Tx) error { return taken }
+	orphan := func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT INTO child (n) VALUES (77)") // refused at the commit
+		return err
+	}
+	errs := together(t, db, inserting(1, nil), inserting(2, nil), finding, orphan)
+	for i, err := range errs[1:] {
+		if err == nil || errors.Is(err, taken) {
+			t.Errorf("%d: got %v, want that nothing was committed", i+1, err)
+		}
+	}
+}
+
+// TestGroupIsBrokenByOne: SQLite rolled back everything because of one of them. The
+// others learn that, and not what was wrong with that one.
+func TestGroupIsBrokenByOne(t *testing.T) {
+	db := newDB(t)
+	taken := errors.New("taken by another one")
+	breaking := func(tx *sql.Tx) error {
+		if _, err := tx.Exec("ROLLBACK"); err != nil {
+			t.Error(err)
+		}
+		return taken
+	}
+	errs := together(t, db, inserting(1, nil), inserting(2, nil), breaking)
+	for i, err := range errs[1:] {
+		if err == nil || errors.Is(err, taken) {
+			t.Errorf("%d: got %v, want that nothing was committed", i+1, err)
+		}
+	}
+	if n := count(t, db, "item"); n != 1 {
+		t.Errorf("%d rows", n)
+	}
+	check(t, db.WriteGrouped(t.Context(), inserting(3, nil)))
+}
+
 func TestGroupOfOne(t *testing.T) {
 	db := newDB(t)
 	failure := errors.New("no")
