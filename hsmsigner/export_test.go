@@ -72,3 +72,15 @@ const MaxAhead = maxAhead
 
 // SlotsFor is slotsFor.
 var SlotsFor = slotsFor
+
+// LimitListener is limitListener.
+var LimitListener = limitListener
+
+// HealthPlaces is how many connections the service's health takes at a time; 0 is
+// without a limit.
+func HealthPlaces(v *Service) int {
+	if l, ok := v.health.listener.(*limitedListener); ok {
+		return cap(l.places)
+	}
+	return 0
+}

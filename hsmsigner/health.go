@@ -54,7 +54,7 @@ func startHealth(c HealthConfig, conn *bus.Conn, l *ledger.Ledger, log *slog.Log
 		return nil, fmt.Errorf("%w: health: listen: %w", ErrConfig, err)
 	}
 	h := &health{log: log, conn: conn, ledger: l, metrics: NewMetrics(), registry: prometheus.NewRegistry(),
-		listener: listener, ended: make(chan struct{})}
+		listener: limitListener(listener, maxHealthConns), ended: make(chan struct{})}
 	h.registry.MustRegister(h.metrics.collectors()...)
 	h.registry.MustRegister(&healthCollector{h}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	h.server = &http.Server{Handler: h.handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second,
@@ -62,7 +62,7 @@ func startHealth(c HealthConfig, conn *bus.Conn, l *ledger.Ledger, log *slog.Log
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	go func() {
 		defer close(h.ended)
-		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := h.server.Serve(h.listener); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("health is not served any more", "error", err)
 		}
 	}()
