@@ -138,15 +138,15 @@ func (c *keyCreateCmd) check(n hsmsigner.NewKey, path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return usage("%s exists already (hint: it may be the only certificate of a key; choose another --cert)", path)
 	}
-	return checkFolder(filepath.Dir(path))
+	return checkFolder(filepath.Dir(path), "--cert")
 }
 
 // checkFolder tries whether a file can be made there: no look at the mode says so
-// for sure.
-func checkFolder(dir string) error {
+// for sure. The flag is the one that chooses it.
+func checkFolder(dir, flag string) error {
 	f, err := os.CreateTemp(dir, ".quorate-*")
 	if err != nil {
-		return usage("the certificate cannot be written: %w (hint: make the folder %s, or choose another with --cert)", err, dir)
+		return usage("the certificate cannot be written: %w (hint: make the folder %s, or choose another with %s)", err, dir, flag)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

@@ -49,7 +49,7 @@ func (c *changeFlags) certificate() (conf hsmsigner.TokenConfig, key hsmsigner.K
 	if key, err = hsmsigner.LoadKey(hsmsigner.KeyConfig{Label: c.Label, Certificate: path}); err != nil {
 		return conf, key, "", usageError{err}
 	}
-	return conf, key, path, checkFolder(filepath.Dir(path))
+	return conf, key, path, checkFolder(filepath.Dir(path), "--cert")
 }
 
 // change has the token make another certificate, and puts it in the place of the
@@ -163,7 +163,7 @@ func (c *keyRevokeCmd) Run(ctx context.Context, s *streams) (err error) {
 	if _, err := os.Lstat(c.Out); !errors.Is(err, fs.ErrNotExist) {
 		return usage("%s exists already (hint: choose another --out)", c.Out)
 	}
-	if err := checkFolder(filepath.Dir(c.Out)); err != nil {
+	if err := checkFolder(filepath.Dir(c.Out), "--out"); err != nil {
 		return err
 	}
 	if err := c.confirm(s, key); err != nil {
@@ -227,7 +227,7 @@ func (c *keyImportCmd) Run(ctx context.Context, s *streams) (err error) {
 	if path == "" {
 		return usage("--cert is missing, and no configuration says where the certificate of %q goes", c.Label)
 	}
-	if err := checkFolder(filepath.Dir(path)); err != nil {
+	if err := checkFolder(filepath.Dir(path), "--cert"); err != nil {
 		return err
 	}
 	key := hsmsigner.Key{Label: c.Label}
