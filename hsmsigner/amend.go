@@ -80,8 +80,9 @@ func Import(tok Token, k Key, data []byte, now time.Time) (*pgpsig.Certificate, 
 }
 
 // ReplaceCertificate writes a certificate in the place of an older one, in the
-// same form, so that whoever looks finds the old one or the new one whole. The
-// bytes that were there are kept under the name that is returned.
+// same form, so that whoever looks finds the old one or the new one whole. What the
+// older one has besides is taken over: it may have been revoked since it was read.
+// The bytes that were there are kept under the name that is returned.
 func ReplaceCertificate(path string, c *pgpsig.Certificate) (old string, err error) {
 	// The file itself is replaced, not a link that leads to it.
 	if path, err = filepath.EvalSymlinks(path); err != nil {
@@ -90,6 +91,13 @@ func ReplaceCertificate(path string, c *pgpsig.Certificate) (old string, err err
 	was, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("replace certificate: %w", err)
+	}
+	before, err := pgpsig.ParseCertificate(was)
+	if err == nil {
+		c, err = pgpsig.Merge(c, before)
+	}
+	if err != nil {
+		return "", fmt.Errorf("replace certificate: %s: %w", path, err)
 	}
 	data := c.Bytes()
 	if bytes.HasPrefix(was, []byte("-----BEGIN")) {

@@ -55,7 +55,7 @@ func TestReplaceCertificateKeepsEveryOldOne(t *testing.T) {
 	if _, err := hsmsigner.ReplaceCertificate(path, c); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a certificate that was not there: %v", err)
 	}
-	for i, want := range []string{"first", "-----BEGIN second"} {
+	for i, want := range []string{string(c.Bytes()), string(pgpsig.ArmorCertificate(c.Bytes()))} {
 		check(t, os.WriteFile(path, []byte(want), 0o600))
 		old := must(hsmsigner.ReplaceCertificate(path, c))(t)
 		if got := string(must(os.ReadFile(old))(t)); got != want || old != path+[]string{".old-1", ".old-2"}[i] {
@@ -69,5 +69,35 @@ func TestReplaceCertificateKeepsEveryOldOne(t *testing.T) {
 	left := must(filepath.Glob(filepath.Join(dir, ".quorate-*")))(t)
 	if len(left) != 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// TestReplaceCertificateKeepsWhatCameMeanwhile: somebody revokes the key while somebody
+// else, who read the certificate before, still looks for the PIN.
+func TestReplaceCertificateKeepsWhatCameMeanwhile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "core.pgp")
+	w := newWorld(t)
+	i := slices.IndexFunc(w.options().Keys, func(k hsmsigner.Key) bool { return k.Label == "ed25519" })
+	k := w.options().Keys[i]
+	check(t, os.WriteFile(path, k.Certificate.Bytes(), 0o600))
+	longer, err := k.Extend(t.Context(), soft.token, now.AddDate(3, 0, 0), now)
+	check(t, err)
+	_, dead, err := k.Revoke(t.Context(), soft.token, pgpsig.ReasonCompromised, "", now)
+	check(t, err)
+	must(hsmsigner.ReplaceCertificate(path, dead))(t)
+	must(hsmsigner.ReplaceCertificate(path, longer))(t)
+	got := must(pgpsig.ParseCertificate(must(os.ReadFile(path))(t)))(t)
+	if end, _ := got.Expires(); !got.RevokedAt(now) || !end.Equal(now.AddDate(3, 0, 0).Truncate(time.Second)) {
+		t.Errorf("revoked: %v, end %s", got.RevokedAt(now), end)
+	}
+
+	for name, other := range map[string][]byte{"another": w.options().Keys[(i+1)%len(w.options().Keys)].Certificate.Bytes(), "none": []byte("junk")} {
+		check(t, os.WriteFile(path, other, 0o600))
+		if _, err := hsmsigner.ReplaceCertificate(path, longer); err == nil {
+			t.Errorf("%s: was replaced", name)
+		}
+		if left := must(os.ReadFile(path))(t); !slices.Equal(left, other) {
+			t.Errorf("%s: was changed", name)
+		}
 	}
 }
