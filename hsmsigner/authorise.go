@@ -2,6 +2,7 @@ package hsmsigner
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -35,7 +36,7 @@ type permitted struct {
 }
 
 // authorise is the only way to a permit. Its last step is the commitment: from
-// then on the artifact's name belongs to this digest. A crash right behind it
+// then on the artifact's name belongs to this digest, and to these signables. A crash right behind it
 // leaves a commitment without a signature, which is harmless: the digest had
 // its quorum, and only it can be signed later.
 func (s *Signer) authorise(ctx context.Context, t *trace, r *quorum.Request) (*permit, *denial) {
@@ -54,7 +55,7 @@ func (s *Signer) authorise(ctx context.Context, t *trace, r *quorum.Request) (*p
 	err := s.ledger.Commit(ctx, ledger.Commitment{
 		Channel: r.Channel, Target: r.Target, Artifact: r.Artifact, Stage: r.Stage,
 		SHA256: r.Digest.SHA256, SHA512: r.Digest.SHA512, Request: r.ID, At: now,
-	})
+	}, signables(r)...)
 	t.step("commit")
 	var other *ledger.OtherDigestError
 	switch {
@@ -65,6 +66,15 @@ func (s *Signer) authorise(ctx context.Context, t *trace, r *quorum.Request) (*p
 	}
 	s.testOnlyStage("committed")
 	return &permit{approval, p.Channel(r.Channel), quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, outputs, at, s.name}, nil
+}
+
+// signables is what the outputs are made from that the digests do not settle. The
+// state of the file itself is none: it gives the SHA-512 that is committed.
+func signables(r *quorum.Request) (list []quorum.SignableDigest) {
+	for _, name := range policy.Signables(r.Outputs) {
+		list = append(list, quorum.SignableDigest{Name: name, SHA256: sha256.Sum256(r.Signables[name])})
+	}
+	return list
 }
 
 // permitOutputs finds the key and the maker of each signature. It comes before
@@ -146,8 +156,8 @@ const (
 )
 
 func otherDigest(r *quorum.Request, other *ledger.OtherDigestError) *denial {
-	den := deny(quorum.RefuseOtherDigest, "%q of %s is bound to sha256 %s since %s, and is never signed with sha256 %s",
-		r.Artifact, r.Target, other.SHA256, other.At.Format(time.RFC3339), r.Digest.SHA256)
+	den := deny(quorum.RefuseOtherDigest, "%q of %s is bound to %s %s since %s, and is never signed with %s %s",
+		r.Artifact, r.Target, other.What, other.Bound, other.At.Format(time.RFC3339), other.What, other.Asked)
 	den.alarm = AlarmSecondDigest
 	return den
 }

@@ -12,8 +12,9 @@
 //     and only [quorum.Check] makes one.
 //   - One digest for ever. Before the token is asked, the digest is committed to
 //     the ledger under (channel, target, artifact name), where a unique
-//     constraint holds it across restarts, policies and stages. A request for
-//     another digest is refused and raises an alarm.
+//     constraint holds it across restarts, policies and stages; so is what else is
+//     signed of the file, such as the state of its text. A request for another one
+//     is refused and raises an alarm.
 //   - No artifact here. A request carries digests and the state of a hash, and is
 //     at most a few megabytes large whatever the size of the file.
 //   - Nothing unverified leaves. Each signature is verified when it is made and

@@ -13,7 +13,10 @@ import (
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/token"
 	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/hashstate"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
 )
 
 // TestInvariant1EvidenceFirst sends everything that must not reach the token,
@@ -95,6 +98,49 @@ func TestInvariant2CommitmentComesFirst(t *testing.T) {
 	w.refused(encode(t, other.request(t)), quorum.RefuseOtherDigest)
 	w.token.sign = nil
 	w.signed(data)
+}
+
+// TestInvariant2OneTextForEver asks for a second text of the same file with a full
+// quorum for it: no digest says which text is the file's.
+func TestInvariant2OneTextForEver(t *testing.T) {
+	both := []policy.Output{{Format: format.Cleartext, Key: "ed25519"}, {Format: format.OpenPGP, Key: "p256"}}
+	w := newFormatWorld(t, map[string][]policy.Output{"texts": both})
+	first := w.ask("texts")
+	first.outputs = both[1:]
+	w.signed(encode(t, first.request(t))) // binds no text
+	w.wantSigns(1)
+
+	// The text is bound before the token is asked.
+	first.outputs = both[:1]
+	w.token.sign = func(context.Context, string, crypto.Hash, []byte) ([]byte, error) { return nil, unavailable() }
+	w.refused(encode(t, first.request(t)), quorum.RefuseToken)
+	w.token.sign = nil
+	w.wantSigns(2)
+
+	second := first
+	second.text, second.voters = []byte("hello, evil\n"), operators
+	wantRefused := func() {
+		t.Helper()
+		for _, outputs := range [][]policy.Output{both[:1], both} {
+			second.outputs = outputs
+			reply := w.refused(encode(t, second.request(t)), quorum.RefuseOtherDigest)
+			if len(reply.Alarms) != 1 || reply.Alarms[0].Code != hsmsigner.AlarmSecondDigest || !strings.Contains(reply.Alarms[0].Message, statement.TextState) {
+				t.Fatalf("alarms: %+v", reply.Alarms)
+			}
+		}
+	}
+	wantRefused()
+	w.signed(encode(t, first.request(t)))
+	w.restart()
+	wantRefused()
+	second.stage = "noncodesigned"
+	wantRefused()
+	w.wantSigns(3)
+
+	first.stage, first.outputs = "noncodesigned", both
+	w.signed(encode(t, first.request(t)))
+	second.artifact = "hello2"
+	w.signed(encode(t, second.request(t)))
 }
 
 // TestInvariant4NoArtifactAtTheSigner signs a file of a megabyte from a request

@@ -154,6 +154,7 @@ type ask struct {
 	stage    string
 	artifact string
 	content  []byte
+	text     []byte // of the file, as the builders say; nil: it is the content
 	voters   []string
 	outputs  []policy.Output
 	finished time.Time // of the builds
@@ -178,10 +179,14 @@ func (a ask) request(t testing.TB) *quorum.Request {
 // statement is the vote of an operator's builder.
 func (a ask) statement(t testing.TB, builder string) *statement.Statement {
 	t.Helper()
+	file := artifact(t, a.artifact, a.content)
+	if a.text != nil {
+		file.Signables = textOf(t, a.text)
+	}
 	return must(statement.Sign(&statement.Statement{
 		Case:    statement.Case{Channel: a.channel, Target: a.target, Stage: a.stage},
 		Builder: builder, Version: "test", Started: a.finished.Add(-time.Hour), Finished: a.finished,
-		Artifacts: []statement.Artifact{artifact(t, a.artifact, a.content)},
+		Artifacts: []statement.Artifact{file},
 	}, builderKey(builder)))(t)
 }
 

@@ -2,9 +2,10 @@
 // to, what was signed and on what evidence, and what was refused.
 //
 // Guarantees: for one (channel, target, artifact name) there is at most one
-// digest, for ever, held by the database's own constraints; an answer can only be
-// stored for the digest that is committed; one request has one answer; what a
-// call wrote is on the disk when it returns; nothing is changed or removed.
+// digest and one value of each signable, for ever, held by the database's own
+// constraints; an answer can only be stored for the digest that is committed; one
+// request has one answer; what a call wrote is on the disk when it returns;
+// nothing is changed or removed.
 //
 // Not guaranteed: anything against somebody who can write the file, or who puts
 // an older copy of it in its place.
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"quorate/internal/sqlite"
+	"quorate/quorum"
 	"quorate/quorum/statement"
 )
 
@@ -40,14 +42,18 @@ type Commitment struct {
 	At                        time.Time
 }
 
-// OtherDigestError says that the artifact's name belongs to another digest.
+// OtherDigestError says that the artifact's name belongs to another digest, or to
+// another value of a signable.
 type OtherDigestError struct {
 	Commitment // the one that stands
+
+	What         string // differs: sha256, sha512, or the name of a signable
+	Bound, Asked string // in hex; of a signable the SHA-256 of its value
 }
 
 func (e *OtherDigestError) Error() string {
-	return fmt.Sprintf("ledger: %q of %s in channel %s is committed to sha256 %s since %s",
-		e.Artifact, e.Target, e.Channel, e.SHA256, e.At.Format(time.RFC3339))
+	return fmt.Sprintf("ledger: %q of %s in channel %s is committed to %s %s since %s",
+		e.Artifact, e.Target, e.Channel, e.What, e.Bound, e.At.Format(time.RFC3339))
 }
 
 // Record is an answer with signatures and why it was given.
@@ -84,9 +90,11 @@ type Refusal struct {
 // errDamaged says that the file no longer holds what was written.
 var errDamaged = errors.New("the stored answer is damaged (hint: restore nothing; check the disk, and keep the file for a closer look)")
 
-// Commit binds the artifact's name to the digest, or confirms that it is bound to
-// it already. The error is an [*OtherDigestError] if it is bound to another one.
-func (l *Ledger) Commit(ctx context.Context, c Commitment) error {
+// Commit binds the artifact's name to the digest and to the signables, or confirms
+// that it is bound to them already. Of a signable that was never signed, the first
+// value that comes is bound. The error is an [*OtherDigestError] if the name is
+// bound to something else; then nothing of c is.
+func (l *Ledger) Commit(ctx context.Context, c Commitment, signables ...quorum.SignableDigest) error {
 	err := l.write(ctx, func(tx querier) error {
 		// The constraint decides, not the question that follows it.
 		_, err := tx.ExecContext(ctx, insertCommitment,
@@ -99,7 +107,10 @@ func (l *Ledger) Commit(ctx context.Context, c Commitment) error {
 		if err := row.Scan(digest(have.SHA256[:]), digest(have.SHA512[:]), &have.Stage, digest(have.Request[:]), clock{&have.At}); err != nil {
 			return err
 		}
-		return have.admit(ctx, tx, c)
+		if err := have.admit(ctx, tx, c); err != nil {
+			return err
+		}
+		return have.bind(ctx, tx, c, signables)
 	})
 	if err != nil {
 		return fmt.Errorf("commit digest: %w", err)
@@ -113,11 +124,11 @@ func (have Commitment) admit(ctx context.Context, tx querier, c Commitment) erro
 	none := statement.SHA512{}
 	switch {
 	case have.SHA256 != c.SHA256:
-		return &OtherDigestError{have}
+		return &OtherDigestError{have, "sha256", have.SHA256.String(), c.SHA256.String()}
 	case have.SHA512 == c.SHA512 || c.SHA512 == none:
 		return nil
 	case have.SHA512 != none:
-		return &OtherDigestError{have}
+		return &OtherDigestError{have, "sha512", have.SHA512.String(), c.SHA512.String()}
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO commitment_sha512 (channel, target, artifact, sha512, request, at)
 		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (channel, target, artifact) DO NOTHING`,
@@ -131,7 +142,7 @@ func (have Commitment) admit(ctx context.Context, tx querier, c Commitment) erro
 		return err
 	}
 	if have.SHA512 != c.SHA512 {
-		return &OtherDigestError{have}
+		return &OtherDigestError{have, "sha512", have.SHA512.String(), c.SHA512.String()}
 	}
 	return nil
 }

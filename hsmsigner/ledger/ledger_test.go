@@ -292,8 +292,13 @@ func TestOnlyGrows(t *testing.T) {
 	_, err := l.Store(t.Context(), record(c, 5, "x"))
 	check(t, err)
 	check(t, l.Refuse(t.Context(), ledger.Refusal{At: at}))
+	c.SHA512 = statement.SHA512{}
+	c.Artifact = "later"
+	check(t, l.Commit(t.Context(), c))
+	c.SHA512[0] = 1
+	check(t, l.Commit(t.Context(), c, signable("text", 1)))
 	db := raw(t, path)
-	for _, table := range []string{"commitment", "answer", "signature", "statement", "refusal"} {
+	for _, table := range []string{"commitment", "commitment_sha512", "commitment_signable", "answer", "signature", "statement", "refusal"} {
 		for _, command := range []string{"DELETE FROM " + table, "UPDATE " + table + " SET rowid = rowid + 1"} {
 			if _, err := db.Exec(command); err == nil || !strings.Contains(err.Error(), "only grows") {
 				t.Errorf("%s: %v", command, err)

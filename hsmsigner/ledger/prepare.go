@@ -13,6 +13,10 @@ const (
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (channel, target, artifact) DO NOTHING`
 	selectCommitment = `SELECT sha256, sha512, stage, request, at FROM commitment
 			WHERE channel = ? AND target = ? AND artifact = ?`
+	insertSignable = `INSERT INTO commitment_signable (channel, target, artifact, name, sha256, request, at)
+			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (channel, target, artifact, name) DO NOTHING`
+	selectSignable = `SELECT sha256, at FROM commitment_signable
+			WHERE channel = ? AND target = ? AND artifact = ? AND name = ?`
 	selectAnswer = `SELECT body, body_digest FROM answer WHERE request = ?`
 	insertAnswer = `INSERT INTO answer (request, channel, target, stage, artifact, sha256, sha512,
 		policy_version, policy_digest, evidence, body, body_digest, at)
@@ -35,7 +39,8 @@ type querier interface {
 // prepare is called once.
 func (l *Ledger) prepare(ctx context.Context) (err error) {
 	l.prepared = map[string]*sql.Stmt{}
-	for _, query := range []string{insertCommitment, selectCommitment, selectAnswer, insertAnswer, insertSignature, insertStatement} {
+	for _, query := range []string{insertCommitment, selectCommitment, insertSignable, selectSignable,
+		selectAnswer, insertAnswer, insertSignature, insertStatement} {
 		if l.prepared[query], err = l.db.PrepareWrite(ctx, query); err != nil {
 			return fmt.Errorf("prepare ledger: %w", err)
 		}
