@@ -40,14 +40,15 @@ type permitted struct {
 // leaves a commitment without a signature, which is harmless: the digest had
 // its quorum, and only it can be signed later.
 func (s *Signer) authorise(ctx context.Context, t *trace, r *quorum.Request) (*permit, *denial) {
-	p, now := s.policy.Load(), s.now().UTC()
+	in, now := s.rules.Load(), s.now().UTC()
+	p := in.policy
 	approval, ref := quorum.Check(p, r, now)
 	t.step("check")
 	if ref != nil {
 		return nil, &denial{Refusal: ref}
 	}
 	at := now.Truncate(time.Second)
-	outputs, den := s.permitOutputs(r, at)
+	outputs, den := s.permitOutputs(r, in.keys, at)
 	if den != nil {
 		return nil, den
 	}
@@ -79,14 +80,14 @@ func signables(r *quorum.Request) (list []quorum.SignableDigest) {
 
 // permitOutputs finds the key and the maker of each signature. It comes before
 // the commitment, so that a mistake in the configuration binds nothing.
-func (s *Signer) permitOutputs(r *quorum.Request, at time.Time) ([]permitted, *denial) {
+func (s *Signer) permitOutputs(r *quorum.Request, keys map[string]Key, at time.Time) ([]permitted, *denial) {
 	var out []permitted
 	for _, o := range r.Outputs {
 		maker, ok := formats[o.Format]
 		if !ok {
 			return nil, deny(quorum.RefuseFormat, "this signer does not make format %q", o.Format)
 		}
-		k, ok := s.keys[o.Key]
+		k, ok := keys[o.Key]
 		if !ok {
 			return nil, deny(quorum.RefuseUnknownKey, "this signer does not hold key %q", o.Key)
 		}

@@ -31,7 +31,7 @@ const canaryText = "quorate canary: no file has this"
 
 // Canary has the key sign a constant, and verifies the signature.
 func (s *Signer) Canary(ctx context.Context, label string) error {
-	k, ok := s.keys[label]
+	k, ok := s.keys()[label]
 	if !ok {
 		return fmt.Errorf("canary: this signer does not hold key %q", label)
 	}
@@ -74,7 +74,7 @@ type canaries struct {
 // run returns when ctx is done.
 func (c *canaries) run(ctx context.Context) {
 	var keys sync.WaitGroup
-	for label := range c.signer.keys {
+	for label := range c.signer.keys() {
 		keys.Go(func() {
 			for {
 				c.once(ctx, label)
@@ -125,7 +125,7 @@ func (c *canaries) result(label string) canaryResult {
 // check reports the keys whose newest canary was not good.
 func (c *canaries) check() error {
 	var problems []error
-	for label := range c.signer.keys {
+	for label := range c.signer.keys() {
 		switch r := c.result(label); {
 		case r.err != nil:
 			problems = append(problems, fmt.Errorf("the canary of key %q failed; the log says why", label))

@@ -179,7 +179,7 @@ func slots() int { return hsmsigner.SlotsFor(2) }
 func newFairSite(t *testing.T) *site {
 	s := newSite(t)
 	s.policy = loadPolicy(t, policyText(t, 8, twoChannels))
-	check(t, s.signer.SetPolicy(s.policy))
+	check(t, s.signer.Replace(s.policy, s.options().Keys))
 	return s
 }
 

@@ -342,7 +342,7 @@ func TestPolicyRefusedByTheSigner(t *testing.T) {
 		{policy.Output{Format: format.OpenPGP, Key: cmsKey(token.P256)}, "needs the OpenPGP certificate"},
 	} {
 		p := loadPolicy(t, policyText(t, 9, func(s string) string { return s + channelText("odd", c.output) }))
-		err := w.signer.SetPolicy(p)
+		err := w.signer.Replace(p, w.options().Keys)
 		if err == nil {
 			t.Errorf("%+v was loaded", c.output)
 			continue

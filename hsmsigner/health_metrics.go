@@ -60,7 +60,7 @@ func (c *healthCollector) Collect(ch chan<- prometheus.Metric) {
 	policy := now.signer.Policy()
 	gauge(descPolicy, float64(policy.Version))
 	gauge(descExpiry, float64(policy.Expires.Unix()))
-	for label := range now.signer.keys {
+	for label := range now.signer.keys() {
 		r := now.canaries.result(label)
 		at := 0.0
 		if !r.success.IsZero() {

@@ -129,6 +129,8 @@ listen = {{q .Health.Listen}}
 {{if .Health.Canary}}canary = {{q .Health.Canary.String}}{{else}}#canary = "5m"{{end}}{{else}}#[health]
 #listen = "127.0.0.1:9464"
 #canary = "5m"{{end}}
+
+# The keys. Their certificates are read at the start and on SIGHUP.
 {{range .Keys}}
 [[key]]
 label       = {{q .Label}}

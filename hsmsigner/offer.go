@@ -14,12 +14,12 @@ import (
 // or must not make. It is found out when the policy is loaded, not when the first
 // artifact waits for its signature. Keys that this signer does not hold are
 // another one's to judge.
-func (s *Signer) checkPolicy(p *policy.Policy) error {
+func (s *Signer) checkPolicy(r *rules) error {
 	var problems []error
 	made := map[string][]asked{}
-	for _, ch := range p.Channels {
+	for _, ch := range r.policy.Channels {
 		for _, o := range ch.Sign {
-			k, held := s.keys[o.Key]
+			k, held := r.keys[o.Key]
 			if !held {
 				continue
 			}
@@ -31,7 +31,7 @@ func (s *Signer) checkPolicy(p *policy.Policy) error {
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
-		return fmt.Errorf("%w: policy version %d: %w", ErrConfig, p.Version, err)
+		return fmt.Errorf("%w: policy version %d: %w", ErrConfig, r.policy.Version, err)
 	}
 	return nil
 }

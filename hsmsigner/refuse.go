@@ -38,7 +38,7 @@ func (s *Signer) refuse(ctx context.Context, t *trace, r *quorum.Request, d *den
 	if reply.Channel == "" {
 		return reply, nil
 	}
-	p := s.policy.Load()
+	p := s.Policy()
 	data, err := json.Marshal(&quorum.Answer{Version: quorum.Version, ID: r.ID, Channel: r.Channel, Target: r.Target,
 		Stage: r.Stage, Artifact: r.Artifact, Digest: r.Digest,
 		Policy: quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, Refusal: d.Refusal, At: s.now().UTC()}, json.Deterministic(true))

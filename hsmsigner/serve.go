@@ -67,7 +67,7 @@ func (v *Server) Run(ctx context.Context) error {
 	defer done()
 	go v.keepHeld(working)
 	var pulls sync.WaitGroup
-	for label := range v.signer.keys {
+	for label := range v.signer.keys() {
 		pulls.Go(func() { v.pull(ctx, label) })
 	}
 	pulls.Wait()

@@ -137,25 +137,6 @@ func (v *Service) startCanaries(ctx context.Context) (stop func()) {
 	}
 }
 
-// Reload reads the policy file again. If it cannot be used, the policy in force
-// stays: a half-copied file must not stop the signer.
-func (v *Service) Reload() error {
-	p, err := LoadPolicy(v.config.Policy, time.Now())
-	if err != nil {
-		return fmt.Errorf("reload policy: %w", err)
-	}
-	old := v.signer.Policy()
-	if err := v.signer.SetPolicy(p); err != nil {
-		return fmt.Errorf("reload policy: %w", err)
-	}
-	v.log.Info("policy loaded", "policy", p.Version, "policy_digest", p.Digest, "was", old.Version)
-	if p.Version < old.Version {
-		v.log.Warn("policy is older than the one before", "policy", p.Version, "was", old.Version)
-	}
-	v.warnUnnamed(p)
-	return nil
-}
-
 // warnUnnamed says which keys nobody may ask for.
 func (v *Service) warnUnnamed(p *policy.Policy) {
 	for _, k := range v.config.Keys {

@@ -1,9 +1,7 @@
 package hsmsigner_test
 
 import (
-	"bytes"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,34 +108,6 @@ func TestCreateKeyChecksFirst(t *testing.T) {
 		}
 		if _, err := soft.token.Key("unmade"); !errors.Is(err, token.ErrKeyNotFound) {
 			t.Fatalf("%s: the key was made: %v", want, err)
-		}
-	}
-}
-
-// TestReload puts another policy in place while a service runs, and then one
-// that cannot be used.
-func TestReload(t *testing.T) {
-	dir := t.TempDir()
-	path := writeFile(t, filepath.Join(dir, "policy.toml"), []byte(policyText(t, 8)), 0o600)
-	var log bytes.Buffer
-	w := newWorld(t)
-	v := hsmsigner.ServiceOf(&hsmsigner.Config{Policy: path, Keys: keyConfigs()}, w.signer, slog.New(slog.NewTextHandler(&log, nil)))
-	check(t, v.Reload())
-	if got := w.signer.Policy().Version; got != 8 {
-		t.Errorf("version %d is in force", got)
-	}
-	writeFile(t, path, []byte("version = 9"), 0o600)
-	if err := v.Reload(); err == nil {
-		t.Error("half a policy was loaded")
-	}
-	if got := w.signer.Policy().Version; got != 8 {
-		t.Errorf("version %d is in force", got)
-	}
-	writeFile(t, path, []byte(policyText(t, 7, func(s string) string { return strings.ReplaceAll(s, `key = "p256"`, `key = "other"`) })), 0o600)
-	check(t, v.Reload())
-	for _, want := range []string{"older than the one before", "does not name this key"} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("no %q in\n%s", want, log.String())
 		}
 	}
 }

@@ -46,12 +46,11 @@ type Options struct {
 type Signer struct {
 	token  Token
 	ledger *ledger.Ledger
-	keys   map[string]Key
 	name   string
 	now    func() time.Time
 	log    *slog.Logger
 
-	policy  atomic.Pointer[policy.Policy] // replaced as a whole by SetPolicy
+	rules   atomic.Pointer[rules] // replaced as a whole by Replace
 	flights flights
 	turns   *turns
 	workers int           // of the token
@@ -63,9 +62,16 @@ type Signer struct {
 	testOnlyStage func(stage string)                    // called after each step; tests die here
 }
 
+// rules are what a request is judged by, from its beginning to its end. They never
+// change; the labels of the keys are those of the start in all of them.
+type rules struct {
+	policy *policy.Policy
+	keys   map[string]Key
+}
+
 // New makes a signer. It fails if there is no ledger to write the audit to, no
 // key, a certificate that is not the certificate of the token's key, or a policy
-// that [Signer.SetPolicy] refuses.
+// that [Signer.Replace] refuses.
 func New(o Options) (*Signer, error) {
 	switch {
 	case o.Token == nil || o.Policy == nil:
@@ -75,7 +81,7 @@ func New(o Options) (*Signer, error) {
 	case len(o.Keys) == 0:
 		return nil, errors.New("make signer: no keys")
 	}
-	s := &Signer{token: o.Token, ledger: o.Ledger, keys: map[string]Key{}, name: o.Name, now: o.Now, log: o.Logger,
+	s := &Signer{token: o.Token, ledger: o.Ledger, name: o.Name, now: o.Now, log: o.Logger,
 		flights: flights{running: map[statement.SHA256]chan struct{}{}}, parsing: make(chan struct{}, 1), testOnlyStage: func(string) {}}
 	if s.workers = o.Workers; s.workers == 0 {
 		s.workers = 2
@@ -91,35 +97,60 @@ func New(o Options) (*Signer, error) {
 		s.metrics = NewMetrics()
 	}
 	s.token = meteredToken{o.Token, s.metrics}
+	keys := map[string]Key{}
 	for _, k := range o.Keys {
-		if _, twice := s.keys[k.Label]; twice {
+		if _, twice := keys[k.Label]; twice {
 			return nil, fmt.Errorf("make signer: key %q is configured twice", k.Label)
 		}
 		bound, err := k.bind(o.Token)
 		if err != nil {
 			return nil, fmt.Errorf("make signer: %w", err)
 		}
-		s.keys[k.Label] = bound
+		keys[k.Label] = bound
 	}
-	if err := s.SetPolicy(o.Policy); err != nil {
+	if err := s.use(&rules{o.Policy, keys}); err != nil {
 		return nil, fmt.Errorf("make signer: %w", err)
 	}
 	return s, nil
 }
 
-// SetPolicy makes p the policy for requests that begin from now on. A policy that
-// wants of a key of this signer what it cannot or must not make is refused, and
-// the one in force stays.
-func (s *Signer) SetPolicy(p *policy.Policy) error {
-	if err := s.checkPolicy(p); err != nil {
+// Replace makes p the policy, and the certificates of keys those of the signer's keys,
+// for requests that begin from now on. Both are checked as [New] does, but against
+// the keys that the token had then: it may be away. If one of them is refused, such
+// as a policy that wants of a key what it cannot or must not make, both that are
+// in force stay.
+func (s *Signer) Replace(p *policy.Policy, keys []Key) error {
+	old, next := s.keys(), map[string]Key{}
+	for _, k := range keys {
+		was, held := old[k.Label]
+		if !held {
+			return fmt.Errorf("key %q was not there at the start", k.Label)
+		}
+		if err := k.checkPublic(was.public); err != nil {
+			return err
+		}
+		k.public = was.public
+		next[k.Label] = k
+	}
+	if len(next) != len(old) {
+		return fmt.Errorf("%d keys, at the start there were %d", len(next), len(old))
+	}
+	return s.use(&rules{p, next})
+}
+
+func (s *Signer) use(r *rules) error {
+	if err := s.checkPolicy(r); err != nil {
 		return err
 	}
-	s.policy.Store(p)
+	s.rules.Store(r)
 	return nil
 }
 
 // Policy returns the policy in force.
-func (s *Signer) Policy() *policy.Policy { return s.policy.Load() }
+func (s *Signer) Policy() *policy.Policy { return s.rules.Load().policy }
+
+// keys are those in force, by their labels.
+func (s *Signer) keys() map[string]Key { return s.rules.Load().keys }
 
 // Reply is what came of a request.
 type Reply struct {

@@ -70,7 +70,7 @@ func newBench(ctx context.Context, o SpeedOptions) (_ *bench, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.kind, err = format.KeyTypeOf(b.signer.keys[o.Key.Label].public)
+	b.kind, err = format.KeyTypeOf(b.signer.keys()[o.Key.Label].public)
 	return b, err
 }
 

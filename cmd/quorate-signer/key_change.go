@@ -20,7 +20,7 @@ import (
 
 // changedHelp is what follows every change of a certificate.
 const changedHelp = `The certificate that was there is kept beside it as FILE.old-1, -2, and so on, and all of its packets are in
-the new one. The signer reads certificates at its start: restart it. Give the new one to the coordinator and to whoever verifies.`
+the new one. Send a running signer SIGHUP: it reads certificates at its start and then. Give the new one to the coordinator and to whoever verifies.`
 
 // changeFlags choose a key and its certificate.
 type changeFlags struct {
@@ -148,7 +148,7 @@ type keyRevokeCmd struct {
 // Help is shown by --help.
 func (keyRevokeCmd) Help() string {
 	return `The token makes a revocation certificate. Without --apply nothing else changes: keep the file where few can get it,
-whoever publishes it ends the key. With --apply the signer refuses with key-not-usable, once it was started again. ` + changedHelp
+whoever publishes it ends the key. With --apply the signer refuses with key-not-usable, once it has read it. ` + changedHelp
 }
 
 func (c *keyRevokeCmd) Run(ctx context.Context, s *streams) (err error) {

@@ -44,7 +44,7 @@ func (c *runCmd) Run(ctx context.Context, s *streams) (err error) {
 	defer func() { err = errors.Join(err, service.Close()) }()
 	defer onHangup(func() {
 		if err := service.Reload(); err != nil {
-			log.Error("policy not loaded; the one in force stays", "error", err)
+			log.Error("not reloaded; the policy and the certificates in force stay", "error", err)
 		}
 	})()
 	return service.Run(ctx)

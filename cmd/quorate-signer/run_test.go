@@ -103,8 +103,17 @@ func TestRun(t *testing.T) {
 	}
 	check(t, os.WriteFile(p.path("state/policy.toml"), nil, 0o600))
 	signer.signal(syscall.SIGHUP)
-	signer.wait("policy not loaded; the one in force stays")
+	signer.wait("not reloaded; the policy and the certificates in force stay")
 	if a := p.ask(second, "third"); a.Refusal != nil {
+		t.Errorf("got %+v", a.Refusal)
+	}
+
+	// So does a changed certificate.
+	p.writePolicy(2)
+	p.command("key", "revoke", "core-2026", "--config", "state/signer.toml", "--reason", "retired", "--apply", "--yes", "-o", "own.rev")
+	signer.signal(syscall.SIGHUP)
+	signer.wait("certificate is revoked; requests for this key are refused")
+	if a := p.ask(second, "fourth"); a.Refusal == nil || a.Refusal.Code != quorum.RefuseKeyNotUsable {
 		t.Errorf("got %+v", a.Refusal)
 	}
 	signer.signal(syscall.SIGTERM)
