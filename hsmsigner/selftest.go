@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"hash"
 	"slices"
@@ -35,8 +36,9 @@ type TestResult struct {
 }
 
 // Selftest makes one real signature with each key in each format that the policy
-// asks of it, by the same code as for a request, and verifies it. It needs no
-// ledger and no bus. Without a policy, or for a key that it does not name, the
+// asks of it, by the same code as for a request, and verifies it. A key that a
+// request would be refused for, because its certificate is revoked or has ended,
+// fails. It needs no ledger and no bus. Without a policy, or for a key that it does not name, the
 // format is the one that the key's certificate is for.
 func Selftest(ctx context.Context, tok Token, configs []KeyConfig, p *policy.Policy) []TestResult {
 	var results []TestResult
@@ -91,7 +93,12 @@ func selftest(ctx context.Context, tok Token, c KeyConfig, f policy.Format) (fin
 	if fingerprint, err = k.checker().Fingerprint(f); err != nil {
 		return "", fmt.Errorf("key %q: %w", k.Label, err)
 	}
-	if err := selftestSign(ctx, tok, k, f, time.Now().UTC().Truncate(time.Second)); err != nil {
+	at := time.Now().UTC().Truncate(time.Second)
+	// Asked of every format: verifiers of most do not see the certificate.
+	if den := usable(k, f, at); den != nil {
+		return fingerprint, errors.New(den.Message)
+	}
+	if err := selftestSign(ctx, tok, k, f, at); err != nil {
 		return fingerprint, fmt.Errorf("key %q: %s: %w", k.Label, f, err)
 	}
 	return fingerprint, nil

@@ -12,6 +12,8 @@ import (
 	"quorate/hsmsigner/ledger"
 	"quorate/hsmsigner/token"
 	"quorate/internal/pgpsig"
+	"quorate/quorum/format"
+	"quorate/quorum/policy"
 )
 
 // TestOpenRefuses opens a service whose state lacks something. All of it is found
@@ -74,6 +76,38 @@ func TestSelftest(t *testing.T) {
 	broken.sign = signAs("p256") // whatever it is asked for
 	if r := hsmsigner.Selftest(t.Context(), broken, keyConfigs()[:1], nil); !errors.Is(r[0].Err, pgpsig.ErrSignatureCheck) {
 		t.Errorf("got %v", r[0].Err)
+	}
+}
+
+// TestSelftestOfAnEndedKey: where a request is refused for the certificate, the
+// self-test is not good either, in whatever format.
+func TestSelftestOfAnEndedKey(t *testing.T) {
+	key := must(hsmsigner.LoadKey(keyConfigs()[3]))(t)
+	_, dead, err := key.Revoke(t.Context(), soft.token, pgpsig.ReasonRetired, "it is over", now)
+	check(t, err)
+	short := must(key.Extend(t.Context(), soft.token, now, keyTime.Add(time.Hour)))(t)
+	configs := []hsmsigner.KeyConfig{{Label: "ed25519", Certificate: writeFile(t, filepath.Join(t.TempDir(), "dead"), dead.Bytes(), 0o600)},
+		{Label: "ed25519", Certificate: writeFile(t, filepath.Join(t.TempDir(), "short"), short.Bytes(), 0o600)},
+		{Label: "ed25519", X509: x509Of(t, "ed25519")}} // which has ended too
+	all := []policy.Output{{Format: format.OpenPGP, Key: "ed25519"}, {Format: format.SSHSIG, Key: "ed25519"}, {Format: format.VSA, Key: "ed25519"}}
+	p := loadPolicy(t, policyText(t, 8, func(s string) string { return s + channelText("all", all...) }))
+	for i, c := range []struct {
+		policy *policy.Policy
+		want   map[policy.Format]string // empty: it is good
+	}{
+		{p, map[policy.Format]string{format.OpenPGP: "revoked", format.SSHSIG: "revoked", format.VSA: "revoked"}},
+		{p, map[policy.Format]string{format.OpenPGP: "expired", format.SSHSIG: "", format.VSA: ""}},
+		{nil, map[policy.Format]string{format.CMS: "valid from"}},
+	} {
+		results := hsmsigner.Selftest(t.Context(), soft.token, configs[i:i+1], c.policy)
+		if len(results) != len(c.want) {
+			t.Fatalf("%d results: %+v", i, results)
+		}
+		for _, r := range results {
+			if want := c.want[r.Format]; want == "" && r.Err != nil || want != "" && (r.Err == nil || !strings.Contains(r.Err.Error(), want)) {
+				t.Errorf("%d: %s: got %v, want %q", i, r.Format, r.Err, want)
+			}
+		}
 	}
 }
 
