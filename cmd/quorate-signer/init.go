@@ -94,11 +94,19 @@ type tokenFlags struct {
 }
 
 func (f *tokenFlags) config() hsmsigner.TokenConfig {
-	module := f.Module
+	return hsmsigner.TokenConfig{Module: modulePath(f.Module), Label: f.Token, Serial: f.Serial, PINFile: absolute(f.PinFile)}
+}
+
+// modulePath is absolute for --module. A name without a slash is a file here, if there
+// is one; else it is left to the dynamic linker, which does not look here.
+func modulePath(module string) string {
 	if filepath.Base(module) != module {
-		module = absolute(module)
+		return absolute(module)
 	}
-	return hsmsigner.TokenConfig{Module: module, Label: f.Token, Serial: f.Serial, PINFile: absolute(f.PinFile)}
+	if info, err := os.Stat(module); err == nil && info.Mode().IsRegular() {
+		return absolute(module)
+	}
+	return module
 }
 
 type tokenCmd struct {
@@ -136,7 +144,7 @@ func (c *tokenInitCmd) Run(s *streams) (err error) {
 		return err
 	}
 	defer clear(pin)
-	if err := token.InitToken(c.Module, c.Label, so, pin); err != nil {
+	if err := token.InitToken(modulePath(c.Module), c.Label, so, pin); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.err, "initialised token %q\n", c.Label)

@@ -116,7 +116,7 @@ func take(path string) (*module, error) {
 	if m == nil {
 		ctx := pkcs11.New(resolved)
 		if ctx == nil {
-			return nil, fmt.Errorf("%w: %s is not a PKCS#11 library for this machine", ErrModule, path)
+			return nil, noLibrary(path)
 		}
 		m = &module{path: resolved, api: ctx}
 		modules.byPath[resolved] = m
@@ -128,13 +128,24 @@ func take(path string) (*module, error) {
 	return &module{path: resolved, api: m.api}, nil
 }
 
+// noLibrary says why the dynamic linker gave nothing: it does not tell.
+func noLibrary(path string) error {
+	if bare(path) {
+		return fmt.Errorf("%w: %q is no PKCS#11 library in the system's library folders (hint: a path with a slash names a file anywhere)", ErrModule, path)
+	}
+	return fmt.Errorf("%w: %s is not a PKCS#11 library for this machine", ErrModule, path)
+}
+
+// bare reports whether path is a name that the dynamic linker searches for.
+func bare(path string) bool { return !strings.ContainsRune(path, os.PathSeparator) }
+
 // resolve makes two names of one library equal. A bare name is left to the
 // dynamic linker's search path.
 func resolve(path string) (string, error) {
 	if path == "" {
 		return "", errors.New("no module path is configured")
 	}
-	if !strings.ContainsRune(path, os.PathSeparator) {
+	if bare(path) {
 		return path, nil
 	}
 	abs, err := filepath.Abs(path)
