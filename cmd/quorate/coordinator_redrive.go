@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -22,7 +24,7 @@ type redriveCmd struct {
 }
 
 func (redriveCmd) Help() string {
-	return `Makes the coordinator ask the signer again for what is agreed on and not signed, now and whatever was refused before. Prints how many questions are asked. It changes nothing that is true: the signer decides by itself.`
+	return `Makes the coordinator ask the signer again for what is agreed on and not signed, now and whatever was refused before. Prints how many questions are asked. A coordinator that was just started has ten seconds until it answers. It changes nothing that is true: the signer decides by itself.`
 }
 
 func (c *redriveCmd) Run() error {
@@ -54,7 +56,7 @@ func (c *redriveCmd) ask(data []byte) (*wire.RedriveAnswer, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	reply, err := conn.Request(context.Background(), bus.SubjectRedrive, data)
+	reply, err := askSoon(conn, data)
 	if err != nil {
 		return nil, redriveAskError(err)
 	}
@@ -63,6 +65,33 @@ func (c *redriveCmd) ask(data []byte) (*wire.RedriveAnswer, error) {
 		return nil, &exitError{code: exitFailure, err: fmt.Errorf("answer of the coordinator: %w", err)}
 	}
 	return answer, nil
+}
+
+// redriveLimit is how long a coordinator that was just started has until it
+// answers; tests have no time for it.
+var redriveLimit = 10 * time.Second
+
+// redrivePause is between two tries: nobody says when a coordinator begins to answer.
+const redrivePause = 100 * time.Millisecond
+
+// askSoon asks until somebody is there to answer. Asking twice does no harm.
+func askSoon(conn *bus.Conn, data []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), redriveLimit)
+	defer cancel()
+	for told := false; ; told = true {
+		reply, err := conn.Request(ctx, bus.SubjectRedrive, data)
+		if !errors.Is(err, bus.ErrUnavailable) || ctx.Err() != nil {
+			return reply, err
+		}
+		if !told {
+			fmt.Fprintln(os.Stderr, "no coordinator answers yet; trying for", redriveLimit)
+		}
+		select {
+		case <-time.After(redrivePause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 func redriveAskError(err error) error {
