@@ -33,6 +33,11 @@ func (c *runCmd) Run(ctx context.Context, s *streams) (err error) {
 		level = slog.LevelDebug
 	}
 	log := logger(s, c.LogFormat, level)
+	// Before what may take long: a token that is away is waited for, and until then
+	// the signal would end the process.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	service, err := hsmsigner.Open(ctx, conf, s.err, log)
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		log.Info("signer stopped before its token was there")
@@ -42,7 +47,7 @@ func (c *runCmd) Run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, service.Close()) }()
-	defer onHangup(func() {
+	defer onHangup(hangup, func() {
 		if err := service.Reload(); err != nil {
 			log.Error("not reloaded; the policy and the certificates in force stay", "error", err)
 		}
@@ -50,10 +55,8 @@ func (c *runCmd) Run(ctx context.Context, s *streams) (err error) {
 	return service.Run(ctx)
 }
 
-// onHangup calls f for each SIGHUP until stop is called.
-func onHangup(f func()) (stop func()) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
+// onHangup calls f for each signal until stop is called.
+func onHangup(hangup <-chan os.Signal, f func()) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -67,7 +70,6 @@ func onHangup(f func()) (stop func()) {
 		}
 	}()
 	return func() {
-		signal.Stop(hangup)
 		close(done)
 		<-ended
 	}

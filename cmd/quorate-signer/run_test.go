@@ -80,6 +80,15 @@ func TestRun(t *testing.T) {
 		"--user-id", "Example <a@example.org>", "--created", "2024-01-02T03:04:05Z"))
 	first := p.writePolicy(1)
 
+	// A signal that comes while the token is waited for ends nothing.
+	conf := must(os.ReadFile(p.path("state/signer.toml")))(t)
+	check(t, os.WriteFile(p.path("state/early.toml"), bytes.Replace(conf, []byte(`"test"`), []byte(`"absent"`), 1), 0o600))
+	early := p.start("run", "--config", "state/early.toml")
+	early.wait("the token is away; it is waited for")
+	early.signal(syscall.SIGHUP)
+	early.signal(syscall.SIGTERM)
+	early.end()
+
 	signer := p.start("run", "--config", "state/signer.toml")
 	signer.wait("reading requests")
 	a := p.ask(first, "hello")
