@@ -40,7 +40,7 @@ func redriveBus(t *testing.T) (coord *bus.Conn, command redriveCmd) {
 		t.Fatal(err)
 	}
 	t.Cleanup(coord.Close)
-	return coord, redriveCmd{NATS: srv.URL(), NKey: filepath.Join(dir, "tooling"), Name: "tooling", Channel: "core", Target: "pkg:a/b"}
+	return coord, redriveCmd{busFlags: busFlags{NATS: srv.URL(), NKey: filepath.Join(dir, "tooling"), Name: "tooling"}, Channel: "core", Target: "pkg:a/b"}
 }
 
 // TestRedriveWaits asks while a coordinator is about to answer, as right after its
