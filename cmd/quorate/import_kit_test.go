@@ -225,6 +225,7 @@ func (r *recordWorld) verdicts() (out []string) {
 			out = append(out, line)
 		}
 	}
+	slices.Sort(out) // lists are in the order of arrival
 	return out
 }
 
