@@ -13,6 +13,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
 	"quorate/coordinator"
@@ -45,52 +46,52 @@ func TestOpenAPINamesEveryPath(t *testing.T) {
 
 // Every answer of the real server is as the document says, errors included.
 func TestAnswersAreAsOpenAPISays(t *testing.T) {
-	w := showWorld(t)
+	w := fullWorld(t)
 	doc := openAPI(t)
 	router := must(gorillamux.NewRouter(doc))(t)
-	disputed := caseID("core", alpm+"disputed"+arch)
-	detail := w.detail(disputed)
-	signed := detail.Artifacts[0]
-	zero := strings.Repeat("0", 64)
 	seen := map[string]bool{}
-	for _, path := range []string{
-		"/", "/targets", "/targets?state=nonsense", "/targets/" + disputed, "/targets/" + zero[:32], "/targets/" + disputed + "/grid.svg", "/targets/x/grid.svg",
-		"/builders", "/builders/alice", "/builders/nobody", "/alarms", "/alarms?before=x", "/assets/style.css", "/assets/nothing.css",
-		"/v1/channels", "/v1/channels/core/feed.atom", "/v1/channels/none/feed.atom", "/v1/targets", "/v1/targets?limit=2", "/v1/targets?after=x", "/v1/targets?state=x",
-		"/v1/targets/" + disputed, "/v1/targets/" + caseID("core", alpm+"silent"+arch), "/v1/targets/" + caseID("core", alpm+"conflicting"+arch), "/v1/targets/" + caseID("core", alpm+"all-different"+arch),
-		"/v1/targets/" + zero[:32], "/v1/targets/zz", signed.Evidence, signed.Signatures[0].Path, "/v1/targets/" + disputed + "/artifacts/none/evidence",
-		"/v1/targets/" + disputed + "/artifacts/none/signatures/a.openpgp", "/v1/artifacts/" + digest("x").String(), "/v1/artifacts/" + zero, "/v1/statements/" + detail.Statements[0].ID.String(),
-		"/v1/statements/" + zero, "/v1/rejected", "/v1/rejected?limit=0", "/v1/events?sha256=1", "/v1/openapi.yaml", "/healthz", "/readyz", "/metrics",
-	} {
-		r := must(http.NewRequest("GET", w.c.URL()+path, nil))(t)
-		resp := must(http.DefaultClient.Do(r))(t)
-		body := must(io.ReadAll(resp.Body))(t)
-		resp.Body.Close()
-		r.URL = must(url.Parse(path))(t) // as the document's server has it
-		route, params, err := router.FindRoute(r)
-		if err != nil {
-			t.Errorf("%s: %v", path, err)
-			continue
+	for _, path := range fullWorldPaths(w) {
+		if route := w.wantAnswerOf(router, path); route != nil {
+			seen[route.Path] = true
 		}
-		seen[route.Path] = true
-		in := &openapi3filter.ResponseValidationInput{RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route},
-			Status: resp.StatusCode, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(body))}
-		in.Options = &openapi3filter.Options{ExcludeResponseBody: !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json"), IncludeResponseStatus: true}
-		if err := openapi3filter.ValidateResponse(t.Context(), in); err != nil {
-			t.Errorf("%s, status %d: %v", path, resp.StatusCode, err)
-		}
-		wantSafeHeaders(t, path, resp)
 	}
 	for _, path := range doc.Paths.InMatchingOrder() {
 		if !seen[path] {
 			t.Errorf("%s was not asked for", path)
 		}
 	}
+	w.wantEventsOf(t, doc.Components.Schemas["Event"].Value)
+
+	split := splitWorld(t)
+	split.wantAnswerOf(router, "/v1/targets/"+helloID)
+}
+
+// wantAnswerOf asks for the path and holds the answer against the document.
+func (w *world) wantAnswerOf(router routers.Router, path string) *routers.Route {
+	w.t.Helper()
+	r := must(http.NewRequest("GET", w.c.URL()+path, nil))(w.t)
+	resp := must(http.DefaultClient.Do(r))(w.t)
+	body := must(io.ReadAll(resp.Body))(w.t)
+	resp.Body.Close()
+	r.URL = must(url.Parse(path))(w.t) // as the document's server has it
+	route, params, err := router.FindRoute(r)
+	if err != nil {
+		w.t.Errorf("%s: %v", path, err)
+		return nil
+	}
+	in := &openapi3filter.ResponseValidationInput{RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route},
+		Status: resp.StatusCode, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(body))}
+	in.Options = &openapi3filter.Options{ExcludeResponseBody: !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json"), IncludeResponseStatus: true}
+	if err := openapi3filter.ValidateResponse(w.t.Context(), in); err != nil {
+		w.t.Errorf("%s, status %d: %v", path, resp.StatusCode, err)
+	}
+	wantSafeHeaders(w.t, path, resp)
+	return route
 }
 
 // wantSafeHeaders: nothing is taken for another type, framed, or allowed to load
 // from elsewhere.
-func wantSafeHeaders(t *testing.T, path string, resp *http.Response) {
+func wantSafeHeaders(t testing.TB, path string, resp *http.Response) {
 	t.Helper()
 	h := resp.Header
 	csp := h.Get("Content-Security-Policy")

@@ -14,6 +14,13 @@ import (
 func showWorld(t *testing.T) *world {
 	w := newWorld(t)
 	w.start()
+	w.show()
+	return w
+}
+
+// show has builders say what there is to be seen, and a signer sign.
+func (w *world) show() {
+	w.t.Helper()
 	say := func(target string, files map[string]map[string]string) {
 		for _, who := range builders {
 			if f, ok := files[who]; ok {
@@ -42,7 +49,6 @@ func showWorld(t *testing.T) *world {
 	w.sync()
 	w.publish(build{builder: "dave", target: signed, files: one("late")})
 	w.sync()
-	return w
 }
 
 func (w *world) page(target string) string {
