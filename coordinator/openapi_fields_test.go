@@ -12,6 +12,10 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"quorate/internal/api"
+	"quorate/quorum"
+	"quorate/quorum/act"
+	"quorate/quorum/evidence"
+	"quorate/quorum/evidence/live"
 )
 
 // answers are what the server makes JSON of, by the name of their schema.
@@ -126,4 +130,35 @@ func TestOpenAPIExplainsEveryField(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The words that the document lists are those there are.
+func TestOpenAPIListsEveryWord(t *testing.T) {
+	schemas := openAPI(t).Components.Schemas
+	kinds := make([]string, len(evidence.Kinds))
+	for i, k := range evidence.Kinds {
+		kinds[i] = live.KindOf(k)
+	}
+	for _, c := range []struct {
+		in, field string
+		want      []string
+	}{
+		{"Artifact", "state", words(quorum.States)}, {"Event", "state", append(words(quorum.States), "")}, {"Event", "was", words(quorum.States)},
+		{"Act", "kind", words(act.Kinds)}, {"Foreign", "kind", kinds},
+	} {
+		var listed []string
+		for _, v := range schemas[c.in].Value.Properties[c.field].Value.Enum {
+			listed = append(listed, v.(string))
+		}
+		if !slices.Equal(slices.Sorted(slices.Values(listed)), slices.Sorted(slices.Values(c.want))) {
+			t.Errorf("%s.%s is one of %q, in docs/openapi.yaml of %q", c.in, c.field, c.want, listed)
+		}
+	}
+}
+
+func words[T ~string](list []T) (out []string) {
+	for _, v := range list {
+		out = append(out, string(v))
+	}
+	return out
 }

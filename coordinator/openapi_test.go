@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,9 +34,14 @@ func openAPI(t *testing.T) *openapi3.T {
 func TestOpenAPINamesEveryPath(t *testing.T) {
 	documented := openAPI(t).Paths.InMatchingOrder()
 	served := coordinator.Routes()
+	guide := string(must(os.ReadFile(filepath.Join("..", "docs", "api.md")))(t))
 	for _, path := range served {
 		if !slices.Contains(documented, path) {
 			t.Errorf("%s is served and not in docs/openapi.yaml", path)
+		}
+		named := strings.ReplaceAll(path, "{file}", "{key}.{format}")
+		if isPage := !strings.HasPrefix(path, "/v1/") && !slices.Contains([]string{"/healthz", "/readyz", "/metrics"}, path); !isPage && !namesPath(guide, named) {
+			t.Errorf("%s is served and not in docs/api.md", path)
 		}
 	}
 	for _, path := range documented {
@@ -44,15 +51,22 @@ func TestOpenAPINamesEveryPath(t *testing.T) {
 	}
 }
 
+// namesPath reports whether a row of the guide is about the path.
+func namesPath(guide, path string) bool {
+	return strings.Contains(guide, "\n| `"+path+"`") || strings.Contains(guide, "\n| `"+path+"?")
+}
+
 // Every answer of the real server is as the document says, errors included.
 func TestAnswersAreAsOpenAPISays(t *testing.T) {
 	w := fullWorld(t)
 	doc := openAPI(t)
 	router := must(gorillamux.NewRouter(doc))(t)
 	seen := map[string]bool{}
-	for _, path := range fullWorldPaths(w) {
-		if route := w.wantAnswerOf(router, path); route != nil {
-			seen[route.Path] = true
+	there, not := fullWorldPaths(w)
+	for i, path := range slices.Concat(there, not) {
+		route, status := w.wantAnswerOf(router, path)
+		if seen[route] = true; (status == 200) != (i < len(there)) {
+			t.Errorf("%s: status %d", path, status)
 		}
 	}
 	for _, path := range doc.Paths.InMatchingOrder() {
@@ -67,7 +81,7 @@ func TestAnswersAreAsOpenAPISays(t *testing.T) {
 }
 
 // wantAnswerOf asks for the path and holds the answer against the document.
-func (w *world) wantAnswerOf(router routers.Router, path string) *routers.Route {
+func (w *world) wantAnswerOf(router routers.Router, path string) (routePath string, status int) {
 	w.t.Helper()
 	r := must(http.NewRequest("GET", w.c.URL()+path, nil))(w.t)
 	resp := must(http.DefaultClient.Do(r))(w.t)
@@ -76,8 +90,7 @@ func (w *world) wantAnswerOf(router routers.Router, path string) *routers.Route 
 	r.URL = must(url.Parse(path))(w.t) // as the document's server has it
 	route, params, err := router.FindRoute(r)
 	if err != nil {
-		w.t.Errorf("%s: %v", path, err)
-		return nil
+		w.t.Fatalf("%s: %v", path, err)
 	}
 	in := &openapi3filter.ResponseValidationInput{RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route},
 		Status: resp.StatusCode, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(body))}
@@ -86,7 +99,7 @@ func (w *world) wantAnswerOf(router routers.Router, path string) *routers.Route 
 		w.t.Errorf("%s, status %d: %v", path, resp.StatusCode, err)
 	}
 	wantSafeHeaders(w.t, path, resp)
-	return route
+	return route.Path, resp.StatusCode
 }
 
 // wantSafeHeaders: nothing is taken for another type, framed, or allowed to load

@@ -45,31 +45,33 @@ func fullWorld(t *testing.T) *staffed {
 }
 
 // fullWorldPaths asks for all of it, and for what there is not.
-func fullWorldPaths(w *staffed) []string {
+func fullWorldPaths(w *staffed) (there, not []string) {
 	disputed, zero := caseID("core", alpm+"disputed"+arch), strings.Repeat("0", 64)
 	detail := w.detail(disputed)
-	signed := detail.Artifacts[0]
+	signed, vote := detail.Artifacts[0], detail.Statements[0]
 	brought := w.detail(caseID("core", "pkg:generic/hello")).Statements[0]
-	paths := []string{
-		"/", "/targets", "/targets?state=nonsense", "/targets/" + disputed, "/targets/" + zero[:32], "/targets/" + disputed + "/grid.svg", "/targets/x/grid.svg",
-		"/builders", "/builders/alice", "/builders/nobody", "/alarms", "/alarms?before=x", "/assets/style.css", "/assets/nothing.css",
-		"/v1/channels", "/v1/channels/core/feed.atom", "/v1/channels/none/feed.atom", "/v1/targets", "/v1/targets?limit=2", "/v1/targets?after=x", "/v1/targets?state=x",
-		"/v1/targets/" + zero[:32], "/v1/targets/zz", signed.Evidence, signed.Signatures[0].Path, "/v1/targets/" + disputed + "/artifacts/none/evidence",
-		"/v1/targets/" + disputed + "/artifacts/none/signatures/a.openpgp", "/v1/artifacts/" + digest("x").String(), "/v1/artifacts/" + digest512("x").String(), "/v1/artifacts/" + zero,
-		"/v1/artifacts/" + zero + zero, "/v1/artifacts/x", "/v1/statements/" + detail.Statements[0].ID.String(), "/v1/statements/" + zero, "/v1/statements/x", brought.Path, brought.Path + "?part=body",
-		brought.Path + "?part=key", brought.Path + "?part=x", "/v1/rejected", "/v1/rejected?limit=1", "/v1/rejected?limit=0", "/v1/events?sha256=1", "/v1/openapi.yaml", "/healthz", "/readyz", "/metrics",
-		"/v1/targets/" + helloID + "/differences", "/v1/targets/" + helloID + "/differences?artifact=none", "/v1/targets/x/differences", "/v1/targets/" + disputed + "/differences",
-		"/v1/files/" + digest("two").String(), "/v1/files/" + zero, "/v1/files/x",
-		"/v1/acts", "/v1/acts?limit=2", "/v1/acts?before=x", "/v1/acts?channel=none", "/v1/subject?channel=core", "/v1/subject?channel=core&target=" + helloTarget, "/v1/subject?channel=core&target=" + helloTarget + "&artifact=hello",
-		"/v1/subject", "/v1/subject?channel=core&artifact=hello", "/v1/receipts/" + detail.Statements[0].ID.String(), "/v1/receipts/" + zero, "/v1/receipts/x",
+	there = []string{
+		"/", "/targets", "/targets/" + disputed, "/targets/" + disputed + "/grid.svg", "/builders", "/builders/alice", "/alarms", "/assets/style.css",
+		"/v1/channels", "/v1/channels/core/feed.atom", "/v1/targets", "/v1/targets?limit=2", signed.Evidence, signed.Signatures[0].Path,
+		"/v1/artifacts/" + digest("x").String(), "/v1/artifacts/" + digest512("x").String(), vote.Path, brought.Path, brought.Path + "?part=body",
+		"/v1/files/" + digest("two").String(), "/v1/rejected", "/v1/acts", "/v1/acts?limit=2", "/v1/acts?channel=none",
+		"/v1/subject?channel=core", "/v1/subject?channel=core&target=" + helloTarget, "/v1/subject?channel=core&target=" + helloTarget + "&artifact=hello",
+		"/v1/receipts/" + vote.ID.String(), "/v1/openapi.yaml", "/healthz", "/readyz", "/metrics",
 	}
 	for _, t := range w.targets("") {
-		paths = append(paths, "/v1/targets/"+t.ID, "/v1/targets/"+t.ID+"/differences")
+		there = append(there, "/v1/targets/"+t.ID, "/v1/targets/"+t.ID+"/differences")
 	}
 	for _, r := range get[api.Rejected](w.world, "/v1/rejected").Rejected {
-		paths = append(paths, "/v1/receipts/"+r.SHA256.String())
+		there = append(there, "/v1/receipts/"+r.SHA256.String())
 	}
-	return paths
+	return there, []string{
+		"/targets?state=nonsense", "/targets/" + zero[:32], "/targets/x/grid.svg", "/builders/nobody", "/alarms?before=x", "/assets/nothing.css",
+		"/v1/channels/none/feed.atom", "/v1/targets?after=x", "/v1/targets?state=x", "/v1/targets/" + zero[:32], "/v1/targets/zz",
+		"/v1/targets/" + disputed + "/artifacts/none/evidence", "/v1/targets/" + disputed + "/artifacts/none/signatures/a.openpgp",
+		"/v1/targets/" + helloID + "/differences?artifact=none", "/v1/targets/x/differences", "/v1/artifacts/" + zero, "/v1/artifacts/" + zero + zero, "/v1/artifacts/x",
+		"/v1/statements/" + zero, "/v1/statements/x", brought.Path + "?part=key", brought.Path + "?part=x", "/v1/files/" + zero, "/v1/files/x",
+		"/v1/rejected?limit=0", "/v1/acts?before=x", "/v1/subject", "/v1/subject?channel=core&artifact=hello", "/v1/receipts/" + zero, "/v1/receipts/x", "/v1/events?sha256=1",
+	}
 }
 
 // wantEventsOf reads all events again and holds them against the document.
