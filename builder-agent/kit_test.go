@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -238,8 +239,21 @@ func (k *kit) settledJobs() {
 	until(k.t, "all jobs are acknowledged", func() bool {
 		c := must(k.conn.JS().Consumer(testContext(k.t), bus.StreamJobs, bus.AgentConsumerName("alice")))(k.t)
 		info := must(c.Info(testContext(k.t)))(k.t)
-		return info.NumPending == 0 && info.NumAckPending == 0
+		// A consumer counts a new message a little after the publisher was told.
+		return info.NumPending == 0 && info.NumAckPending == 0 && info.Delivered.Stream >= k.lastJob()
 	})
+}
+
+// lastJob is the place of the newest job for everybody.
+func (k *kit) lastJob() uint64 {
+	k.t.Helper()
+	stream := must(k.conn.JS().Stream(testContext(k.t), bus.StreamJobs))(k.t)
+	m, err := stream.GetLastMsgForSubject(testContext(k.t), must(bus.JobSubject("core"))(k.t))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0
+	}
+	check(k.t, err)
+	return m.Sequence
 }
 
 // count is how many files a folder of the state directory has.
