@@ -202,11 +202,11 @@ func (f *actFlags) follow(ctx context.Context, cl *client.Client, a *act.Act, ah
 	switch {
 	case !s.Known && !ahead:
 		return usageError("quorate list shows what there is; --ahead acts on what nobody has built yet (not for a rebuild)",
-			"nothing is known of %s in channel %q", subjectText(a.Subject), a.Channel)
+			"nothing is known of %s in channel %q", render.Subject(a.Subject), a.Channel)
 	case s.Withdrawn && (a.Kind.Chained() || a.Kind == act.Withdraw):
-		return &exitError{exitRefused, fmt.Errorf("%s was withdrawn, which is for ever (%s)", subjectText(a.Subject), act.CodeWithdrawn), "build a new version"}
+		return &exitError{exitRefused, fmt.Errorf("%s was withdrawn, which is for ever (%s)", render.Subject(a.Subject), act.CodeWithdrawn), "build a new version"}
 	case a.Kind == act.Release && !s.Held:
-		return &exitError{exitRefused, fmt.Errorf("%s is not held (%s)", subjectText(a.Subject), act.CodeNotHeld),
+		return &exitError{exitRefused, fmt.Errorf("%s is not held (%s)", render.Subject(a.Subject), act.CodeNotHeld),
 			"a hold is released for exactly the target, file or channel that it names; quorate show lists them"}
 	case !a.Kind.Chained():
 		return nil
@@ -230,28 +230,9 @@ func (f *actFlags) tellHold(ctx context.Context, cl *client.Client, a *act.Act) 
 	}
 	for _, h := range list.Acts {
 		if h.ID == a.After {
-			say("releasing %s", sayAct(&h))
+			say("releasing %s", render.Act(&h))
 		}
 	}
-}
-
-func subjectText(s act.Subject) string {
-	switch {
-	case s.Target == "":
-		return "channel " + render.Text(s.Channel)
-	case s.Artifact != "":
-		return render.Text(s.Artifact) + " of " + render.Text(s.Target)
-	}
-	return render.Text(s.Target)
-}
-
-// sayAct says an act in one line.
-func sayAct(a *api.Act) string {
-	text := fmt.Sprintf("%s of %s by %s at %s: %q", render.Text(string(a.Kind)), subjectText(a.Subject), render.Text(a.By), stamp(a.Received), cut(a.Reason, 500))
-	if a.Builder != "" {
-		text += ", builder " + render.Text(a.Builder)
-	}
-	return text
 }
 
 func (f *actFlags) sign(ctx context.Context, a *act.Act) (*act.Signed, error) {
@@ -320,5 +301,5 @@ func refusedAct(r *api.Receipt) error {
 		quorum.CodeUnknownBuilder:    "quorate show names the builders",
 		quorum.CodeTargetChannel:     "quorate list shows which targets are in which channel",
 	}
-	return &exitError{exitRefused, fmt.Errorf("refused: %s: %s", render.Text(string(r.Code)), strings.TrimPrefix(cut(r.Reason, 500), "act: ")), hints[r.Code]}
+	return &exitError{exitRefused, fmt.Errorf("refused: %s: %s", render.Text(string(r.Code)), strings.TrimPrefix(render.Cut(r.Reason, 500), "act: ")), hints[r.Code]}
 }

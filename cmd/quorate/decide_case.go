@@ -291,7 +291,7 @@ func sameBytes(verdicts []quorum.Verdict) (pairs [][]string) {
 func quoted(list []string) string {
 	out := make([]string, len(list))
 	for i, s := range list {
-		out[i] = fmt.Sprintf("%+q", cut(s, 128))
+		out[i] = fmt.Sprintf("%+q", render.Cut(s, 128))
 	}
 	return strings.Join(out, " and ")
 }

@@ -60,7 +60,7 @@ func (c *diffCmd) Run() error {
 		return err
 	}
 	if len(found.targets) == 0 {
-		return &exitError{exitWaiting, fmt.Errorf("nobody has said anything about %q", cut(c.Target, 300)), "quorate list shows what there is"}
+		return &exitError{exitWaiting, fmt.Errorf("nobody has said anything about %q", render.Cut(c.Target, 300)), "quorate list shows what there is"}
 	}
 	d := differ{diffCmd: c, client: cl}
 	for _, t := range found.targets {
@@ -77,7 +77,7 @@ func (c *diffCmd) Run() error {
 func (c *diffCmd) check() error {
 	switch {
 	case !strings.HasPrefix(c.Target, "pkg:"):
-		return usageError("quorate show FILE says of which target a file is", "%q is not a target: it does not begin with pkg:", cut(c.Target, 300))
+		return usageError("quorate show FILE says of which target a file is", "%q is not a target: it does not begin with pkg:", render.Cut(c.Target, 300))
 	case len(c.Between) != 0 && (len(c.Between) != 2 || c.Between[0] == c.Between[1]):
 		return usageError("--between A,B", "--between takes two different letters")
 	case c.Time <= 0 || c.Memory <= 0 || c.Output <= 0 || c.MaxFile <= 0:
@@ -134,11 +134,11 @@ func (d *differ) target(ctx context.Context, t *api.TargetDetail) error {
 
 func (d *differ) artifact(ctx context.Context, a *difference.Artifact) error {
 	if !statement.ValidArtifactName(a.Artifact) {
-		return serverError(fmt.Errorf("the coordinator names a file %q", cut(a.Artifact, 300)))
+		return serverError(fmt.Errorf("the coordinator names a file %q", render.Cut(a.Artifact, 300)))
 	}
 	for _, g := range a.Groups { // it becomes part of a file's name
 		if strings.Trim(g.Letter, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || g.Letter == "" || len(g.Letter) > 4 {
-			return serverError(fmt.Errorf("the coordinator names a group %q", cut(g.Letter, 300)))
+			return serverError(fmt.Errorf("the coordinator names a group %q", render.Cut(g.Letter, 300)))
 		}
 	}
 	pairs, err := d.pairs(a)

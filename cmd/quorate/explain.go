@@ -100,7 +100,7 @@ func explainTarget(t *api.TargetDetail) (out []string) {
 		out = append(out, "", line)
 	}
 	for _, a := range first(t.Alarms) {
-		out = append(out, "", fmt.Sprintf("An alarm was raised at %s: %s (%s).", stamp(a.At), render.Message(strings.ReplaceAll(cut(a.Message, 500), "\n", " ")), render.Text(a.Code)))
+		out = append(out, "", fmt.Sprintf("An alarm was raised at %s: %s (%s).", stamp(a.At), render.Message(strings.ReplaceAll(render.Cut(a.Message, 500), "\n", " ")), render.Text(a.Code)))
 	}
 	return append(append(out, "", "What happened:"), timeline(t)...)
 }
@@ -124,7 +124,7 @@ func explainHolds(acts []api.Act) string {
 	var out []string
 	for _, a := range first(acts) {
 		if a.Stands {
-			out = append(out, fmt.Sprintf("There is a %s.", sayAct(&a)))
+			out = append(out, fmt.Sprintf("There is a %s.", render.Act(&a)))
 		}
 	}
 	return strings.Join(out, " ")
@@ -144,13 +144,13 @@ func timeline(t *api.TargetDetail) (out []string) {
 		if s.Status != "" {
 			what = "said " + render.Text(string(s.Status))
 			if s.Reason != "" {
-				what += fmt.Sprintf(" (%q)", cut(s.Reason, 200))
+				what += fmt.Sprintf(" (%q)", render.Cut(s.Reason, 200))
 			}
 		}
 		list = append(list, moment{s.Received, fmt.Sprintf("%s of %s %s.", render.Text(s.Builder), render.Text(s.Operator), what)})
 	}
 	for i := range t.Acts {
-		list = append(list, moment{t.Acts[i].Received, sayAct(&t.Acts[i]) + "."})
+		list = append(list, moment{t.Acts[i].Received, render.Act(&t.Acts[i]) + "."})
 	}
 	for i := range t.Artifacts {
 		for _, s := range t.Artifacts[i].Signatures {

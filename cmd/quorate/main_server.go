@@ -109,14 +109,7 @@ func refusal(a *api.Artifact, key string) *api.Request {
 }
 
 func sayRefusal(r *quorum.Refusal) string {
-	return render.Text(string(r.Code)) + ": " + strconv.Quote(cut(r.Message, 500))
-}
-
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return s[:n] + "..."
+	return render.Text(string(r.Code)) + ": " + strconv.Quote(render.Cut(r.Message, 500))
 }
 
 // printJSON writes one object in one line.

@@ -10,6 +10,7 @@ import (
 
 	"quorate/internal/api"
 	"quorate/internal/client"
+	"quorate/internal/render"
 	"quorate/quorum/statement"
 )
 
@@ -162,7 +163,7 @@ func (s *shown) printJSON() error {
 // verdict is the exit code: that of the weightiest artifact.
 func (s *shown) verdict(what string) error {
 	if len(s.targets)+len(s.artifacts) == 0 {
-		return &exitError{exitWaiting, fmt.Errorf("nobody has said anything about %q", cut(what, 300)), "quorate list shows what there is"}
+		return &exitError{exitWaiting, fmt.Errorf("nobody has said anything about %q", render.Cut(what, 300)), "quorate list shows what there is"}
 	}
 	code := exitOK
 	for _, t := range s.targets {

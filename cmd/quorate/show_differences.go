@@ -4,19 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"quorate/internal/api"
 	"quorate/internal/client"
 	"quorate/internal/difference"
 	"quorate/internal/render"
-)
-
-// Bounds of what show prints of one artifact; quorate diff has all.
-const (
-	shownFactors = 10
-	shownPairs   = 8
 )
 
 // askDifferences asks why the artifacts differ that do. The verdict is worth
@@ -64,30 +56,17 @@ func (p *printer) why(d *difference.Artifact) {
 	if d == nil {
 		return
 	}
-	for _, pair := range d.Pairs[:min(len(d.Pairs), shownPairs)] {
-		if pair.Members > 0 || pair.Problem == "" || len(d.Factors) > 0 {
-			p.wrap(fmt.Sprintf("  inside %s and %s: ", render.Text(pair.A), render.Text(pair.B)), render.Text(pair.Text))
-		}
+	for _, pair := range render.Inside(d) {
+		p.wrap(fmt.Sprintf("  inside %s and %s: ", render.Text(pair.A), render.Text(pair.B)), render.Text(pair.Text))
 	}
-	for _, f := range d.Factors[:min(len(d.Factors), shownFactors)] {
+	factors, more := render.Factors(d)
+	for _, f := range factors {
 		p.wrap(fmt.Sprintf("  %s ", render.Text(f.Kind)), render.Text(f.Text))
 	}
-	if more := len(d.Factors) + d.More - shownFactors; more > 0 {
-		p.line("  and %s; quorate diff --json has them", plural(more, "further difference"))
+	if more != "" {
+		p.line("  %s", more)
 	}
-	if times := builtTimes(d.Groups); len(d.Factors) > 0 && times != "" {
+	if times := render.Built(d.Groups); len(d.Factors) > 0 && times != "" {
 		p.wrap("  built ", times)
 	}
 }
-
-func builtTimes(groups []difference.Group) string {
-	var parts []string
-	for _, g := range groups {
-		if !g.First.IsZero() {
-			parts = append(parts, fmt.Sprintf("%s from %s to %s", render.Text(g.Letter), minute(g.First), minute(g.Last)))
-		}
-	}
-	return strings.Join(parts, "; ")
-}
-
-func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }

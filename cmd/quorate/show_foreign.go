@@ -20,18 +20,7 @@ func (p *printer) brought(list []api.StatementInfo) {
 	p.line("")
 	p.line("Made by other tools:")
 	for _, s := range first(foreign) {
-		text := render.Text(s.Operator) + " (" + render.Text(s.Builder) + "): " + render.Text(s.Foreign.Kind)
-		for _, v := range s.Foreign.Verdicts {
-			if v.Key != "" {
-				text += ", signature " + render.Text(v.Status) + " by " + render.Text(v.Key)
-				break
-			}
-		}
-		text += ", judged as of " + stamp(s.Foreign.Judged) + ", brought by " + render.Text(s.Foreign.Importer)
-		if s.Foreign.Origin != "" {
-			text += " from " + render.Text(cut(s.Foreign.Origin, 300))
-		}
-		p.wrap("  ", text)
+		p.wrap("  ", render.Text(s.Operator)+" ("+render.Text(s.Builder)+"): "+render.Foreign(s.Foreign))
 	}
 	if more := len(foreign) - maxLines; more > 0 {
 		p.line("  and %d more; --json has all", more)

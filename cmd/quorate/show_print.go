@@ -90,11 +90,11 @@ func (p *printer) acts(t *api.TargetDetail) {
 		if a.Stands {
 			mark = "  ACT "
 		}
-		p.wrap(mark, sayAct(a))
+		p.wrap(mark, render.Act(a))
 		p.line("      id %s", a.ID)
 	}
 	for _, a := range first(t.Alarms) {
-		p.wrap("  ALARM ", fmt.Sprintf("%s at %s: %s", render.Text(a.Code), stamp(a.At), render.Message(strings.ReplaceAll(cut(a.Message, 500), "\n", " "))))
+		p.wrap("  ALARM ", fmt.Sprintf("%s at %s: %s", render.Text(a.Code), stamp(a.At), render.AlarmText(a.Alarm)))
 	}
 }
 
@@ -113,7 +113,7 @@ func (p *printer) answers(list []api.StatementInfo) {
 	for _, s := range first(list) {
 		text := render.Text(s.Operator) + " (" + render.Text(s.Builder) + "): " + render.Text(string(s.Status))
 		if s.Reason != "" {
-			text += ", " + fmt.Sprintf("%q", cut(s.Reason, 300))
+			text += ", " + fmt.Sprintf("%q", render.Cut(s.Reason, 300))
 		}
 		p.wrap("  ", text)
 	}

@@ -162,9 +162,9 @@ func (w *watcher) json(e watchEvent) error {
 func sayEvent(e *api.Event) string {
 	switch {
 	case e.Act != nil:
-		return "channel " + render.Text(e.Channel) + "  " + sayAct(e.Act)
+		return "channel " + render.Text(e.Channel) + "  " + render.Act(e.Act)
 	case e.Alarm != nil:
-		return fmt.Sprintf("channel %s  ALARM %s: %s", render.Text(e.Channel), render.Text(e.Alarm.Code), render.Message(cut(e.Alarm.Message, 500)))
+		return fmt.Sprintf("channel %s  ALARM %s: %s", render.Text(e.Channel), render.Text(e.Alarm.Code), render.Message(render.Cut(e.Alarm.Message, 500)))
 	}
 	at := render.Text(e.Target)
 	if e.Stage != "" {
