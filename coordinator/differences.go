@@ -1,10 +1,12 @@
 package coordinator
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
 	"quorate/coordinator/store"
+	"quorate/coordinator/web"
 	"quorate/internal/api"
 	"quorate/internal/difference"
 	"quorate/quorum"
@@ -36,14 +38,19 @@ func (c *Coordinator) getDifferences(r *http.Request) (out api.Differences, err 
 	if name != "" && len(verdicts) == 0 {
 		return out, notFound("the target has no artifact %q", name)
 	}
+	out = api.Differences{ID: t.ID.String(), Channel: t.Channel, Target: t.Case.Target, Stage: t.Stage, Artifacts: []difference.Artifact{}}
+	return out, c.explainInTurn(r.Context(), verdicts, &out)
+}
+
+// explainInTurn waits until there is room for one more comparison.
+func (c *Coordinator) explainInTurn(ctx context.Context, verdicts []*quorum.Verdict, out *api.Differences) error {
 	select {
 	case c.comparing <- struct{}{}:
 		defer func() { <-c.comparing }()
-	case <-r.Context().Done():
-		return out, r.Context().Err()
+		return c.explainAll(verdicts, out)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	out = api.Differences{ID: t.ID.String(), Channel: t.Channel, Target: t.Case.Target, Stage: t.Stage, Artifacts: []difference.Artifact{}}
-	return out, c.explainAll(verdicts, &out)
 }
 
 func (c *Coordinator) explainAll(verdicts []*quorum.Verdict, out *api.Differences) error {
@@ -91,4 +98,22 @@ func (s *statementCache) get(id statement.SHA256) *statement.Statement {
 	}
 	s.read[id] = st
 	return st
+}
+
+// differencesOf says why the artifacts of a page differ; nil when none does.
+func (c *Coordinator) differencesOf(ctx context.Context, artifacts []api.Artifact) (*web.Differences, error) {
+	var verdicts []*quorum.Verdict
+	for i := range artifacts {
+		if v := &artifacts[i].Verdict; len(difference.Groups(v)) > 1 {
+			verdicts = append(verdicts, v)
+		}
+	}
+	if len(verdicts) == 0 {
+		return nil, nil
+	}
+	var d api.Differences
+	if err := c.explainInTurn(ctx, verdicts, &d); err != nil {
+		return nil, err
+	}
+	return web.NewDifferences(&d, artifacts), nil
 }

@@ -219,21 +219,28 @@ func (c *Coordinator) targetPageOf(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	acts, alarms, err := c.aroundTarget(&t)
+	if err != nil {
+		return nil, err
+	}
 	live := "/v1/events?" + url.Values{"channel": {t.Channel}, "target": {t.Case.Target}}.Encode()
 	p := &web.Target{Page: c.newPage(t.Case.Target, "targets", live), Target: toTarget(&t), Picture: "/targets/" + t.ID.String() + "/grid.svg",
 		PolicyRef: quorum.PolicyRef{Version: c.policy.Version, Digest: c.policy.Digest}, Expires: c.policy.Expires,
-		Commands: web.NewCommands(ptr(toTarget(&t)), artifacts), Timeline: web.NewTimeline(statements, artifacts)}
+		Commands: web.NewCommands(ptr(toTarget(&t)), artifacts), Timeline: web.NewTimeline(statements, artifacts, acts), Notes: web.NewNotes(acts, alarms)}
 	if p.Channel = c.policy.Channel(t.Channel); p.Channel != nil {
 		p.Rule = web.NewRule(p.Channel.Rule, statements)
 		p.Feed = "/v1/channels/" + t.Channel + "/feed.atom"
+		p.Commands = append(p.Commands, web.ActCommands(&p.Target, p.Channel, acts)...)
 	}
 	c.addLogs(p.Timeline)
 	shown, err := window(r, &p.Shown, len(artifacts))
 	if err != nil {
 		return nil, err
 	}
-	p.Grid, p.Artifacts = web.NewGrid(artifacts[shown[0]:shown[1]]), web.NewArtifacts(artifacts[shown[0]:shown[1]])
-	return p, nil
+	artifacts = artifacts[shown[0]:shown[1]]
+	p.Grid, p.Artifacts = web.NewGrid(artifacts), web.NewArtifacts(artifacts)
+	p.Differences, err = c.differencesOf(r.Context(), artifacts)
+	return p, err
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -268,13 +275,13 @@ const logsRead = 64
 func (c *Coordinator) addLogs(list []web.Arrival) {
 	read := 0
 	for i := range list {
-		if list[i].Signature != nil || read == logsRead {
+		if list[i].Signature != nil || list[i].Act != nil || list[i].Foreign != nil || read == logsRead {
 			continue
 		}
 		read++
 		data, err := c.db.Raw(list[i].ID)
 		if err != nil {
-			continue // evidence of another form, or gone between two reads
+			continue // gone between two reads
 		}
 		s, err := statement.Parse(data)
 		if err != nil {

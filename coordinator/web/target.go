@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"quorate/internal/api"
+	"quorate/internal/difference"
 	"quorate/internal/render"
 	"quorate/quorum"
 	"quorate/quorum/policy"
@@ -26,6 +27,9 @@ type Target struct {
 	Picture   string // path of the grid as a picture
 	Shown     Window // of artifacts, where they are many
 	Commands  []Command
+
+	Notes       *Notes       // nil: nobody acted, and there was no alarm
+	Differences *Differences // nil: no file on the page differs
 }
 
 // Command is a line to copy.
@@ -39,6 +43,9 @@ func NewCommands(t *api.Target, artifacts []api.Artifact) []Command {
 	}
 	line := func(words ...string) string { return command(append(words, of...)...) }
 	list := []Command{{"Who built what, in the terminal", line("quorate", "show", t.Target)}}
+	if slices.ContainsFunc(artifacts, func(a api.Artifact) bool { return len(difference.Groups(&a.Verdict)) > 1 }) {
+		list = append(list, Command{"Compare the files that differ", line("quorate", "diff", t.Target)})
+	}
 	refused := slices.ContainsFunc(artifacts, func(a api.Artifact) bool {
 		return slices.ContainsFunc(a.Requests, func(r api.Request) bool { return r.Refusal != nil })
 	})
@@ -211,6 +218,7 @@ type Arrival struct {
 
 	Signature *api.Signature // the line is about this signature, not about a statement
 	Artifact  string         // that was signed
+	Act       *api.Act       // or about this act
 	At        time.Time
 }
 
@@ -220,10 +228,10 @@ func (a Arrival) HasLog() bool { return a.Log != statement.SHA256{} }
 // Took is how long the build lasted.
 func (a Arrival) Took() time.Duration { return a.Finished.Sub(a.Started) }
 
-// NewTimeline puts statements and signatures into the order in which they came.
+// NewTimeline puts statements, signatures and acts into the order in which they came.
 // Artifacts are all those of the target: a statement that none of their verdicts
 // counts any more was superseded.
-func NewTimeline(statements []api.StatementInfo, artifacts []api.Artifact) []Arrival {
+func NewTimeline(statements []api.StatementInfo, artifacts []api.Artifact, acts []api.Act) []Arrival {
 	counts, late := map[statement.SHA256]bool{}, map[statement.SHA256]bool{}
 	var list []Arrival
 	for i := range artifacts {
@@ -247,6 +255,9 @@ func NewTimeline(statements []api.StatementInfo, artifacts []api.Artifact) []Arr
 	for _, s := range statements {
 		list = append(list, Arrival{StatementInfo: s, At: s.Received, Late: late[s.ID],
 			Superseded: len(artifacts) > 0 && !counts[s.ID] && laterOf(statements, s)})
+	}
+	for i := range acts {
+		list = append(list, Arrival{Act: &acts[i], At: acts[i].Received})
 	}
 	slices.SortStableFunc(list, func(a, b Arrival) int { return a.after().Compare(b.after()) })
 	return list

@@ -26,6 +26,10 @@ var functions = template.FuncMap{
 	"command": command,
 	"group":   group,
 	"add":     func(a, b int) int { return a + b },
+	"did":     render.ActBy,
+	"because": render.ActWhy,
+	"alarm":   render.AlarmText,
+	"foreign": render.Foreign,
 	"states":  func() []quorum.State { return pressing },
 	"dict":    dict,
 
@@ -120,16 +124,39 @@ func percent(part, whole int) string {
 	return fmt.Sprintf("%d.%d %%", part*100/whole, part*1000/whole%10)
 }
 
+// plainWord has what a shell takes as it is.
+const plainWord = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+=,"
+
 // command is a line for a shell. Words that are more than plain are quoted.
 func command(words ...string) string {
 	for i, w := range words {
-		if w == "" || strings.ContainsFunc(w, func(r rune) bool {
-			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+=,", r)
-		}) {
+		switch {
+		case strings.ContainsFunc(w, render.Unprintable):
+			words[i] = escaped(w)
+		case w == "" || strings.Trim(w, plainWord) != "":
 			words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// escaped quotes a word with characters that do not show themselves, or turn
+// others around, in the way of bash, ksh and zsh.
+func escaped(w string) string {
+	var b strings.Builder
+	for _, r := range w {
+		switch {
+		case r == '\'' || r == '\\':
+			b.WriteString(`\` + string(r))
+		case render.Unprintable(r):
+			for _, c := range []byte(string(r)) {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			}
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return "$'" + b.String() + "'"
 }
 
 // dict gives a template several values by name.

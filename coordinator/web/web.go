@@ -47,7 +47,7 @@ var pages = parse()
 
 // parse reads the templates: each page with the layout and the shared parts.
 func parse() map[string]*template.Template {
-	shared := template.Must(template.New("layout.html").Funcs(functions).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
+	shared := template.Must(template.New("layout.html").Funcs(functions).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/why.html"))
 	all := map[string]*template.Template{}
 	for _, name := range []string{"overview", "targets", "target", "builders", "builder", "alarms", "error"} {
 		all[name] = template.Must(template.Must(shared.Clone()).ParseFS(templateFiles, "templates/"+name+".html"))

@@ -175,50 +175,70 @@ const named = 5
 // sentence says what differs. Names come from builders: whoever shows it makes
 // them harmless.
 func (p *Pair) sentence() string {
-	if p.Problem != "" {
-		return "cannot be compared: " + p.Problem
+	parts := append([]string{p.Count()}, p.Besides()...)
+	if n := p.differing(); n > 0 {
+		parts[0] += ": " + p.names(n)
 	}
-	n := p.Changed + p.Added + p.Removed
-	var b strings.Builder
+	return strings.Join(parts, "; ")
+}
+
+func (p *Pair) differing() int { return p.Changed + p.Added + p.Removed }
+
+// Count says how many members differ, without their names.
+func (p *Pair) Count() string {
+	n := p.differing()
 	switch {
+	case p.Problem != "":
+		return "cannot be compared: " + p.Problem
 	case n == 0 && p.Partial:
-		fmt.Fprintf(&b, "what is listed of %s is alike; the rest is not listed", count(p.Members, "member"))
+		return fmt.Sprintf("what is listed of %s is alike", count(p.Members, "member"))
 	case n == 0 && !p.Reordered:
-		fmt.Fprintf(&b, "all %s are alike: what differs is how they are packed (compression, padding, or headers that are not listed)", count(p.Members, "member"))
+		return fmt.Sprintf("all %s are alike: what differs is how they are packed (compression, padding, or headers that are not listed)", count(p.Members, "member"))
 	case n == 0:
-		fmt.Fprintf(&b, "all %s are alike, in another order", count(p.Members, "member"))
-	default:
-		verb := "differ"
-		if n == 1 {
-			verb = "differs"
-		}
-		fmt.Fprintf(&b, "%d of %s %s: %s", n, count(p.Members, "member"), verb, p.names(n))
-		if p.Reordered {
-			b.WriteString("; the order differs too")
-		}
-		if p.Partial {
-			b.WriteString("; not all members are listed")
-		}
+		return fmt.Sprintf("all %s are alike, in another order", count(p.Members, "member"))
+	case n == 1:
+		return fmt.Sprintf("1 of %s differs", count(p.Members, "member"))
+	}
+	return fmt.Sprintf("%d of %s differ", n, count(p.Members, "member"))
+}
+
+// Besides says what else there is to know of the comparison.
+func (p *Pair) Besides() (list []string) {
+	if p.Problem != "" {
+		return nil
+	}
+	switch n := p.differing(); {
+	case n == 0 && p.Partial:
+		list = append(list, "the rest is not listed")
+	case n > 0 && p.Reordered:
+		list = append(list, "the order differs too")
+	}
+	if p.differing() > 0 && p.Partial {
+		list = append(list, "not all members are listed")
 	}
 	if p.Doubt {
-		b.WriteString("; builds with equal bytes list different members, so one of them is wrong")
+		list = append(list, "builds with equal bytes list different members, so one of them is wrong")
 	}
-	return b.String()
+	return list
 }
 
 func (p *Pair) names(n int) string {
 	var parts []string
 	for _, m := range p.List[:min(len(p.List), named)] {
-		what := strings.Join(m.What, ", ")
-		if len(m.What) == 1 && weight(m) == 2 {
-			what += " only"
-		}
-		parts = append(parts, clip(m.Name)+" ("+what+")")
+		parts = append(parts, clip(m.Name)+" ("+m.How()+")")
 	}
 	if n > len(parts) {
 		parts = append(parts, fmt.Sprintf("and %d more", n-len(parts)))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// How says what differs in the member.
+func (m *Member) How() string {
+	if len(m.What) == 1 && weight(*m) == 2 {
+		return m.What[0] + " only"
+	}
+	return strings.Join(m.What, ", ")
 }
 
 func count(n int, noun string) string {

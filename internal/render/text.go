@@ -25,16 +25,18 @@ func Text(s string) string {
 	return `"` + escape(s, needsQuotes) + `"`
 }
 
-func needsQuotes(r rune) bool { return r == '"' || r == '\\' || unprintable(r) }
+func needsQuotes(r rune) bool { return r == '"' || r == '\\' || Unprintable(r) }
 
-func unprintable(r rune) bool {
+// Unprintable reports whether a character does not show itself, or changes its
+// neighbours.
+func Unprintable(r rune) bool {
 	return r == utf8.RuneError || !strconv.IsPrint(r) || unicode.Is(unicode.M, r)
 }
 
 // Message makes a text for people harmless, for example the message of an
 // error: lines and tabs stay, what could do something to a terminal is escaped.
 func Message(s string) string {
-	return escape(s, func(r rune) bool { return r != '\n' && r != '\t' && unprintable(r) })
+	return escape(s, func(r rune) bool { return r != '\n' && r != '\t' && Unprintable(r) })
 }
 
 func escape(s string, bad func(rune) bool) string {

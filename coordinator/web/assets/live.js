@@ -54,8 +54,7 @@
     source = new EventSource(path);
     source.onopen = function () { say("Live."); document.dispatchEvent(new CustomEvent("quorate:live")); };
     source.onerror = function () { say("Not live: trying to reach the coordinator."); };
-    source.addEventListener("verdict", later);
-    source.addEventListener("reset", later);
+    ["verdict", "act", "alarm", "reset"].forEach(function (type) { source.addEventListener(type, later); });
   }
 
   function hush() { if (source) { source.close(); source = null; } }
