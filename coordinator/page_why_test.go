@@ -178,3 +178,50 @@ func TestReleaseLineIsForAShell(t *testing.T) {
 		t.Errorf("%q\nis %q\nwant %q", line, got, want)
 	}
 }
+
+// An act that changes no verdict changes the page, and what was opened stays open
+// below what came in between.
+func TestPageFollowsActs(t *testing.T) {
+	s := newStaffed(t)
+	s.start()
+	s.agree("alice")
+	b := newBrowser(t)
+	b.open(t, s.page(helloTarget))
+	eval[int](t, b, `document.querySelector("#f0 details").open = true; 0`)
+	b.do(t, chromedp.WaitVisible(chromedp.Search(`//*[@id="live"][contains(., "Live")]`)))
+	for range 6 {
+		s.do(act.Note, onHello, nil)
+	}
+	b.do(t, chromedp.WaitVisible(chromedp.Search(`//summary[contains(., "1 earlier note")]`)))
+	if open := eval[[]bool](t, b, `Array.from(document.querySelectorAll("details"), d => d.open)`); !slices.Equal(open, []bool{false, true}) {
+		t.Errorf("open are %v, want the facts alone", open)
+	}
+}
+
+// Dissent after the signature is compared like any other, and a withdrawal shows
+// no line that undoes it.
+func TestPageOfWhatIsSigned(t *testing.T) {
+	s := newStaffed(t)
+	s.start()
+	signer := s.signer()
+	for _, builder := range []string{"alice", "bob", "carol"} {
+		s.inside(build{builder: builder}, map[string]string{"bin/x": "one"}, "14")
+	}
+	signer.answer(signer.next(), nil)
+	s.sync()
+	s.inside(build{builder: "dave", files: map[string]string{"hello": "late"}}, map[string]string{"bin/x": "two"}, "13")
+	s.sync()
+	s.do(act.Withdraw, onHello, nil)
+	_, body := s.fetch("/targets/" + helloID)
+	for _, want := range []string{`<span class="cell key late">B</span>`, "1 of 1 member differs", "bin/x", "gcc: all 3 of A have 14; the one of B has 13", "late-dissent",
+		"withdraw of pkg:generic/hello@1 by anna", "Nothing undoes a withdrawal"} {
+		if !strings.Contains(string(body), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	for _, bad := range []string{"quorate release", "quorate hold"} {
+		if strings.Contains(string(body), bad) {
+			t.Errorf("the page offers %q", bad)
+		}
+	}
+}

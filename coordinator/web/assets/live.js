@@ -9,13 +9,22 @@
     if (place) place.textContent = text;
   }
 
+  // A details element is told by its section and its place in there: sections may
+  // come in between.
+  function each(main, f) {
+    main.querySelectorAll("section").forEach(function (s) {
+      s.querySelectorAll("details").forEach(function (d, i) { f(d, s.getAttribute("aria-labelledby") + " " + i); });
+    });
+  }
+
   // What a person has opened or focused stays as it was.
   function replace(now) {
     var main = document.getElementById("main");
     var next = now.getElementById("main");
     if (!main || !next) return;
-    var open = Array.prototype.map.call(main.querySelectorAll("details"), function (d) { return d.open; });
-    next.querySelectorAll("details").forEach(function (d, i) { if (open[i]) d.open = true; });
+    var open = {};
+    each(main, function (d, key) { open[key] = d.open; });
+    each(next, function (d, key) { if (open[key]) d.open = true; });
     var focused = main.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     var scrolled = Array.prototype.map.call(main.querySelectorAll(".scroll"), function (s) { return s.scrollLeft; });
     main.replaceWith(next);
