@@ -20,7 +20,7 @@ const maxActs = 200
 
 func toAct(a *store.Act) *api.Act {
 	return &api.Act{ID: a.ID, Seq: a.Seq, Kind: a.Kind, Subject: a.Subject, Builder: a.Builder, By: a.Maintainer, Key: a.Fingerprint,
-		Reason: a.Reason, Time: a.Said, Received: a.Received, After: a.After, Stands: a.Stands, Path: "/v1/statements/" + a.Message.String()}
+		Reason: a.Reason, Attachment: a.Attachment, Time: a.Said, Received: a.Received, After: a.After, Stands: a.Stands, Path: "/v1/statements/" + a.Message.String()}
 }
 
 func toActs(list []store.Act) []api.Act {

@@ -336,3 +336,32 @@ func TestActQuestions(t *testing.T) {
 		}
 	}
 }
+
+// What a note carries is shown as it was signed, wherever acts are asked for, and
+// stays out of the events.
+func TestAttachmentIsRead(t *testing.T) {
+	s := newStaffed(t)
+	s.start()
+	s.agree("alice", "bob")
+	live := s.events(t, "", "")
+	live.next() // the greeting
+	note := s.send(s.ben.Sign(t, act.Act{Kind: act.Note, Subject: onFile, Attachment: attachedText}))
+	s.wantReceipt(note, "")
+	s.do(act.Note, onHello, nil)
+	for path, acts := range map[string][]api.Act{
+		"target": get[api.TargetDetail](s.world, "/v1/targets/"+helloID).Acts,
+		"acts":   get[api.Acts](s.world, "/v1/acts").Acts,
+	} {
+		if len(acts) != 2 || acts[0].Attachment != "" || acts[1].Attachment != attachedText {
+			t.Errorf("%s: %+v", path, acts)
+		}
+	}
+	kind, data := live.next()
+	if kind != api.EventAct || strings.Contains(data, "attachment") || !strings.Contains(data, note.ID().String()) {
+		t.Errorf("event %s %s", kind, data)
+	}
+	before := dumpOf(s.world)
+	check(t, os.Remove(filepath.Join(s.state(), "coordinator.db")))
+	must(coordinator.Rebuild(limit(t), s.options()))(t)
+	wantSame(t, dump(t, s.state()), before)
+}

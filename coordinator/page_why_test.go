@@ -24,6 +24,9 @@ const (
 	markup     = `usr/<img src=x onerror="document.title='owned'">`
 )
 
+// attachedText is what a build may have written into a report.
+const attachedText = "--- A\n+++ B\n\t</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n\u202egpj.exe \u05d0\u05d1\nlast {{.}}"
+
 var longName = strings.Repeat("n", 255)
 
 // inside publishes a build that says what is in its file, and where it was built.
@@ -73,6 +76,7 @@ func troubled(t *testing.T) *staffed {
 	s.do(act.Release, on, first)
 	s.do(act.Rebuild, on, nil)
 	s.send(s.anna.Sign(t, act.Act{Kind: act.Note, Subject: on, Reason: "<script>document.title='owned'</script> \u202egpj.exe " + longName}))
+	s.send(s.anna.Sign(t, act.Act{Kind: act.Note, Subject: on, Reason: "what diffoscope says", Attachment: attachedText}))
 	s.do(act.Hold, onChannel, nil)
 	s.send(s.anna.Sign(t, act.Act{Kind: act.Hold, Subject: on, After: s.head(on), Reason: "the compiler of carol, look at <b>gcc</b>\nand at the next line"}))
 	return s
@@ -107,7 +111,7 @@ func TestPageSaysWhyInABrowser(t *testing.T) {
 	b.wantText(t,
 		"What stands in the way", "hold of pkg:generic/hello by anna", `"the compiler of carol, look at <b>gcc</b>\nand at the next line"`, "hold of channel core by anna",
 		"quorate release --channel core --after "+hold.ID.String()+" --key FILE --reason TEXT pkg:generic/hello", "quorate release --channel core --whole-channel --after",
-		"What maintainers noted", "release of pkg:generic/hello by anna", "rebuild of", "note of", `"<script>document.title='owned'</script> \u202egpj.exe `,
+		"What maintainers noted", "release of pkg:generic/hello by anna", "rebuild of", "note of", "attached text, 5 lines", `"<script>document.title='owned'</script> \u202egpj.exe `,
 		"upload-digest", "carol",
 		"What differs inside", "A and B: 64 of 313 members differ:", "a (content)", "the file", "14 further members",
 		"What goes with the difference", "gcc: ", "the one of B has 14.1.0",
@@ -115,6 +119,13 @@ func TestPageSaysWhyInABrowser(t *testing.T) {
 		"quorate diff pkg:generic/hello --channel core", "quorate note --channel core --key FILE --reason TEXT pkg:generic/hello", "quorate rebuild ")
 	eval[int](t, b, `document.querySelectorAll("details").forEach(d => d.open = true); 0`)
 	b.wantText(t, `"usr/\u202ebin/\u2066`+"\u05d0\u05d1"+`"`, `"usr/<img src=x onerror=\"document.title='owned'\">"`, longName)
+	shown := eval[string](t, b, `document.querySelector("pre.attached[dir=ltr] > bdi:only-child").textContent`)
+	if want := strings.ReplaceAll(attachedText, "\u202e", `\u202e`); shown != want {
+		t.Errorf("attached is %q, want %q", shown, want)
+	}
+	if n := eval[int](t, b, `document.querySelectorAll(".attached *:not(bdi)").length`); n > 0 {
+		t.Errorf("an attachment made %d elements", n)
+	}
 	if n := eval[int](t, b, `Array.from(document.querySelectorAll(".members li")).filter(m => m.querySelector("bdi")).length`); n != 50 {
 		t.Errorf("%d members are shown and kept from turning their neighbours around, want 50", n)
 	}

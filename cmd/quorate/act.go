@@ -137,12 +137,13 @@ func (c *rebuildCmd) Run() error {
 type noteCmd struct {
 	actFlags
 	aheadFlag
+	Attach string `placeholder:"FILE" help:"Text file to show with the note, for example what a tool printed; cut at 16 KiB. Not for a whole channel."`
 	wholeFlags
 }
 
 // Help is shown by --help.
 func (noteCmd) Help() string {
-	return `Puts a remark beside the target, file or channel. It decides nothing.` + actHelp
+	return `Puts a remark beside the target, file or channel. It decides nothing. With --attach it carries a text, such as the output of a tool; "quorate diff --attach" does that with its own.` + actHelp
 }
 
 func (c *noteCmd) Run() error {
@@ -150,37 +151,49 @@ func (c *noteCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	return c.act(act.Act{Kind: act.Note, Subject: s}, c.Ahead, "")
+	a := act.Act{Kind: act.Note, Subject: s}
+	if c.Attach != "" {
+		if a.Attachment, err = readAttachment(c.Attach); err != nil {
+			return err
+		}
+	}
+	return c.act(a, c.Ahead, "")
 }
 
-// act signs, sends, and waits until it is recorded.
+// act records the act and prints its id.
 func (f *actFlags) act(a act.Act, ahead bool, after string) error {
 	ctx, stop := interrupted()
 	defer stop()
-	cl, err := f.client()
+	signed, err := f.record(ctx, a, ahead, after)
 	if err != nil {
-		return err
-	}
-	a.Version, a.Reason, a.Time, a.Nonce = act.Version, f.Reason, time.Now().UTC().Truncate(time.Second), newNonce()
-	// A mistake should show before anybody has to touch a token.
-	if err := a.Check(); err != nil {
-		return usageError("quorate "+string(a.Kind)+" --help", "%w", err)
-	}
-	if err := f.follow(ctx, cl, &a, ahead, after); err != nil {
-		return err
-	}
-	signed, err := f.sign(ctx, &a)
-	if err != nil {
-		return err
-	}
-	if err := f.send(ctx, signed); err != nil {
-		return err
-	}
-	if err := f.await(ctx, cl, signed); err != nil {
 		return err
 	}
 	_, err = fmt.Println(signed.ID())
 	return err
+}
+
+// record signs, sends, and waits until the act is recorded.
+func (f *actFlags) record(ctx context.Context, a act.Act, ahead bool, after string) (*act.Signed, error) {
+	cl, err := f.client()
+	if err != nil {
+		return nil, err
+	}
+	a.Version, a.Reason, a.Time, a.Nonce = act.Version, f.Reason, time.Now().UTC().Truncate(time.Second), newNonce()
+	// A mistake should show before anybody has to touch a token.
+	if err := a.Check(); err != nil {
+		return nil, usageError("quorate "+string(a.Kind)+" --help", "%w", err)
+	}
+	if err := f.follow(ctx, cl, &a, ahead, after); err != nil {
+		return nil, err
+	}
+	signed, err := f.sign(ctx, &a)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.send(ctx, signed); err != nil {
+		return nil, err
+	}
+	return signed, f.await(ctx, cl, signed)
 }
 
 func newNonce() string {

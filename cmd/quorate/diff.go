@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 
 type diffCmd struct {
 	serverFlags
+	attachFlags
 	Channel  string   `placeholder:"NAME" help:"Only this channel."`
 	Stage    string   `placeholder:"NAME" help:"Only this stage."`
 	Artifact string   `placeholder:"NAME" help:"Only this file of the target."`
@@ -42,7 +44,9 @@ func (diffCmd) Help() string {
 
 diffoscope opens files that nobody agreed on with dozens of programs. It runs with limits on time, memory and output, and in a folder of its own, but not confined: use a machine or container that you could lose.
 
-Exit codes: 0 everything was compared, or nothing differs; 1 diffoscope failed or went over a limit, or no answer from the coordinator; 2 usage; 4 nothing is known of the target; 6 the coordinator gave another file than the builders voted for.`
+With --attach a maintainer with the right "note" puts what is printed beside the target, where its page and "quorate show" have it; what is longer than 16 KiB is cut after a line. Nothing is attached unless everything was compared.
+
+Exit codes: 0 everything was compared, or nothing differs; 1 diffoscope failed or went over a limit, or no answer from the coordinator or bus, or ssh-keygen failed; 2 usage; 4 nothing is known of the target, or the note was not recorded in time; 5 the note was refused; 6 the coordinator gave another file than the builders voted for.`
 }
 
 func (c *diffCmd) Run() error {
@@ -62,10 +66,19 @@ func (c *diffCmd) Run() error {
 	if len(found.targets) == 0 {
 		return &exitError{exitWaiting, fmt.Errorf("nobody has said anything about %q", render.Cut(c.Target, 300)), "quorate list shows what there is"}
 	}
-	d := differ{diffCmd: c, client: cl}
+	d := differ{diffCmd: c, client: cl, out: os.Stdout}
 	for _, t := range found.targets {
+		if c.Attach {
+			d.found = newAttachment()
+			d.out = io.MultiWriter(os.Stdout, &d.found.text)
+		}
 		if err := d.target(ctx, t); err != nil {
 			return err
+		}
+		if c.Attach {
+			if err := d.attach(ctx, t); err != nil {
+				return err
+			}
 		}
 	}
 	if d.code != exitOK {
@@ -84,8 +97,13 @@ func (c *diffCmd) check() error {
 		return usageError("", "--time, --memory, --output and --max-file must be more than nothing")
 	case c.HTML != "" && (c.JSON || c.Members):
 		return usageError("", "--html goes with neither --json nor --members: it is diffoscope's report")
+	case c.Attach && (c.HTML != "" || c.JSON):
+		return usageError("", "--attach goes with neither --html nor --json: it takes the text")
 	case c.HTML == "":
-		return nil
+		return c.attachFlags.check()
+	}
+	if err := c.attachFlags.check(); err != nil {
+		return err
 	}
 	info, err := os.Stat(c.HTML)
 	if err != nil || !info.IsDir() {
@@ -98,6 +116,8 @@ func (c *diffCmd) check() error {
 type differ struct {
 	*diffCmd
 	client *client.Client
+	out    io.Writer
+	found  *attachment // nil without --attach
 	code   int
 }
 
@@ -180,7 +200,10 @@ func (d *differ) pairs(a *difference.Artifact) (list [][2]*difference.Group, err
 // pair compares the files of two groups: with diffoscope where that can be, else
 // by their members.
 func (d *differ) pair(ctx context.Context, artifact string, x, y *difference.Group) {
-	fmt.Printf("%s  %s %s  %s %s\n", render.Text(artifact), render.Text(x.Letter), x.SHA256, render.Text(y.Letter), y.SHA256)
+	if d.found != nil {
+		d.found.pairs = append(d.found.pairs, fmt.Sprintf("%s, %s and %s", render.Text(artifact), render.Text(x.Letter), render.Text(y.Letter)))
+	}
+	fmt.Fprintf(d.out, "%s  %s %s  %s %s\n", render.Text(artifact), render.Text(x.Letter), x.SHA256, render.Text(y.Letter), y.SHA256)
 	ctx, cancel := context.WithTimeout(ctx, d.Time)
 	defer cancel()
 	if !d.Members {
@@ -269,7 +292,7 @@ const inert = `<meta http-equiv="Content-Security-Policy" content="default-src '
 // deliver shows the report, or writes it.
 func (d *differ) deliver(report []byte, artifact string, x, y *difference.Group) error {
 	if d.HTML == "" {
-		_, err := os.Stdout.WriteString(render.Message(string(report)))
+		_, err := io.WriteString(d.out, render.Message(string(report)))
 		return err
 	}
 	text := string(report)

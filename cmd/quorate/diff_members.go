@@ -41,12 +41,12 @@ func (d *differ) members(ctx context.Context, artifact string, x, y *difference.
 		return
 	}
 	p := a.Pairs[0]
-	fmt.Println(render.Text(p.Text))
+	fmt.Fprintln(d.out, render.Text(p.Text))
 	if len(p.List) > 0 {
-		fmt.Print(render.Table(memberRows(&p)))
+		fmt.Fprint(d.out, render.Table(memberRows(&p)))
 	}
 	if p.More > 0 {
-		fmt.Printf("and %s\n", plural(p.More, "further member"))
+		fmt.Fprintf(d.out, "and %s\n", plural(p.More, "further member"))
 	}
 	_ = os.Stdout.Sync()
 }

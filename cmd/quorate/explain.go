@@ -49,7 +49,10 @@ func (c *explainCmd) Run() error {
 			fmt.Fprintln(out)
 		}
 		for _, p := range explainTarget(t) {
-			fmt.Fprintln(out, render.Wrap(p, width, ""))
+			if !strings.HasPrefix(p, attachedBar) { // others' lines are not broken into what has no bar
+				p = render.Wrap(p, width, "")
+			}
+			fmt.Fprintln(out, p)
 		}
 	}
 	if err := out.Flush(); err != nil {
@@ -101,6 +104,12 @@ func explainTarget(t *api.TargetDetail) (out []string) {
 	}
 	for _, a := range first(t.Alarms) {
 		out = append(out, "", fmt.Sprintf("An alarm was raised at %s: %s (%s).", stamp(a.At), render.Message(strings.ReplaceAll(render.Cut(a.Message, 500), "\n", " ")), render.Text(a.Code)))
+	}
+	for i := range first(t.Acts) {
+		if a := &t.Acts[i]; a.Attachment != "" {
+			out = append(out, "", fmt.Sprintf("With a %s came a text of %s:", render.Act(a), plural(render.Lines(a.Attachment), "line")))
+			out = append(out, attached(a, "")...)
+		}
 	}
 	return append(append(out, "", "What happened:"), timeline(t)...)
 }

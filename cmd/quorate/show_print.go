@@ -92,10 +92,32 @@ func (p *printer) acts(t *api.TargetDetail) {
 		}
 		p.wrap(mark, render.Act(a))
 		p.line("      id %s", a.ID)
+		for _, line := range attached(a, "      ") {
+			p.line("%s", line)
+		}
 	}
 	for _, a := range first(t.Alarms) {
 		p.wrap("  ALARM ", fmt.Sprintf("%s at %s: %s", render.Text(a.Code), stamp(a.At), render.AlarmText(a.Alarm)))
 	}
+}
+
+// attachedBar begins each line that is a note's.
+const attachedBar = "| "
+
+// attached is the beginning of what a note carries, behind bars: no line of it
+// can pass for one of ours.
+func attached(a *api.Act, indent string) (out []string) {
+	if a.Attachment == "" {
+		return nil
+	}
+	lines, more := render.Attached(a)
+	for _, line := range lines {
+		out = append(out, indent+attachedBar+line)
+	}
+	if more != "" {
+		out = append(out, indent+more)
+	}
+	return out
 }
 
 // Bounds of what is printed, against a coordinator that invents things to fill

@@ -22,26 +22,35 @@ type Act struct {
 	Maintainer  string
 	Fingerprint string
 	Reason      string
+	Attachment  string // of a note that was read; the projection leaves it in the record
 	Said        time.Time
 	Received    time.Time
 	After       statement.SHA256
 	Stands      bool // a hold without a release, or a withdrawal
 }
 
-// actColumns ends with whether the act stands.
+// actColumns ends with whether the act stands, and with a note as it was received.
 const actColumns = `SELECT a.seq, a.id, a.message, a.kind, a.channel, a.target, a.stage, a.artifact, a.builder, a.maintainer, a.fingerprint,
-	a.reason, a.said, a.received, a.after, coalesce(a.seq = c.withdrawn OR c.held AND a.seq = c.hold, 0)
+	a.reason, a.said, a.received, a.after, coalesce(a.seq = c.withdrawn OR c.held AND a.seq = c.hold, 0),
+	CASE WHEN a.kind = 'note' THEN (SELECT r.raw FROM record r WHERE r.seq = a.seq) END
 	FROM act a LEFT JOIN act_chain c ON c.channel = a.channel AND c.target = a.target AND c.stage = a.stage AND c.artifact = a.artifact `
 
 func acts(q queryer, where string, args ...any) (list []Act, err error) {
 	err = each(q, func(r *sql.Rows) error {
 		var a Act
-		var id, message, after []byte
+		var id, message, after, raw []byte
 		var said, received int64
 		s := &a.Subject
 		if err := r.Scan(&a.Seq, &id, &message, &a.Kind, &s.Channel, &s.Target, &s.Stage, &s.Artifact, &a.Builder, &a.Maintainer, &a.Fingerprint,
-			&a.Reason, &said, &received, &after, &a.Stands); err != nil {
+			&a.Reason, &said, &received, &after, &a.Stands, &raw); err != nil {
 			return err
+		}
+		if raw != nil {
+			s, err := act.Parse(raw)
+			if err != nil {
+				return fmt.Errorf("stored note: %w", err)
+			}
+			a.Attachment = s.Attachment
 		}
 		copy(a.ID[:], id)
 		copy(a.Message[:], message)

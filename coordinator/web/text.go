@@ -22,6 +22,7 @@ var functions = template.FuncMap{
 	"short":   func(d statement.SHA256) string { return d.String()[:12] },
 	"sign":    sign,
 	"count":   count,
+	"lines":   func(s string) string { return count(render.Lines(s), "line") },
 	"percent": percent,
 	"command": command,
 	"group":   group,

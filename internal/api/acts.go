@@ -30,15 +30,17 @@ type Act struct {
 	Seq  uint64           `json:"seq"`
 	Kind act.Kind         `json:"kind"`
 	act.Subject
-	Builder  string           `json:"builder,omitzero"` // of a rebuild; empty: all
-	By       string           `json:"by"`               // the maintainer
-	Key      string           `json:"key"`              // fingerprint, as ssh-keygen -l shows it
-	Reason   string           `json:"reason"`
-	Time     time.Time        `json:"time"` // by the maintainer's clock
-	Received time.Time        `json:"received"`
-	After    statement.SHA256 `json:"after,omitzero"`
-	Stands   bool             `json:"stands"` // a hold that is not released, or a withdrawal
-	Path     string           `json:"path"`   // the bytes as received
+	Builder string `json:"builder,omitzero"` // of a rebuild; empty: all
+	By      string `json:"by"`               // the maintainer
+	Key     string `json:"key"`              // fingerprint, as ssh-keygen -l shows it
+	Reason  string `json:"reason"`
+	// Attachment is text that a note carries. Events leave it out: it may be long.
+	Attachment string           `json:"attachment,omitzero"`
+	Time       time.Time        `json:"time"` // by the maintainer's clock
+	Received   time.Time        `json:"received"`
+	After      statement.SHA256 `json:"after,omitzero"`
+	Stands     bool             `json:"stands"` // a hold that is not released, or a withdrawal
+	Path       string           `json:"path"`   // the bytes as received
 }
 
 // Acts answers GET /v1/acts?channel=&target=&stage=&artifact=&limit=&before=,

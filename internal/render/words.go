@@ -58,6 +58,36 @@ func ActWhy(a *api.Act) string {
 	return text
 }
 
+// Lines counts the lines of a text.
+func Lines(s string) int { return strings.Count(strings.TrimSuffix(s, "\n"), "\n") + 1 }
+
+// Bounds of what the terminal shows of an attachment.
+const (
+	maxAttachedLines  = 8
+	maxAttachedColumn = 200
+)
+
+// Attached lists the first lines of what a note carries, harmless, and says how
+// much is left out.
+func Attached(a *api.Act) (list []string, more string) {
+	all := strings.SplitAfterN(strings.TrimSuffix(a.Attachment, "\n"), "\n", maxAttachedLines+1)
+	cut := false
+	for _, line := range all[:min(len(all), maxAttachedLines)] {
+		line = strings.TrimSuffix(line, "\n")
+		cut = cut || len(line) > maxAttachedColumn
+		list = append(list, Message(Cut(line, maxAttachedColumn)))
+	}
+	switch n := Lines(a.Attachment) - len(list); {
+	case n == 1:
+		more = "and 1 further line; quorate show --json has all"
+	case n > 1:
+		more = "and " + strconv.Itoa(n) + " further lines; quorate show --json has all"
+	case cut:
+		more = "quorate show --json has the long lines whole"
+	}
+	return list, more
+}
+
 // quote always quotes; what is not visible by itself is escaped.
 func quote(s string) string { return `"` + escape(s, needsQuotes) + `"` }
 

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 
@@ -33,7 +35,11 @@ const Version = 1
 const (
 	MaxSize   = 32 << 10 // of an act with its signature
 	MaxReason = 4 << 10
-	nonceSize = 16
+	// MaxAttachment leaves room in MaxSize for the reason, the subject and the
+	// signature, in base64.
+	MaxAttachment = 16 << 10
+	maxPayload    = (MaxSize - 3<<10) / 4 * 3 // 3 KiB: the signature of a large RSA key
+	nonceSize     = 16
 )
 
 // Kind is what a maintainer does.
@@ -87,11 +93,12 @@ type Act struct {
 	Version int  `json:"version"`
 	Kind    Kind `json:"kind"`
 	Subject
-	Builder string           `json:"builder,omitzero"` // rebuild only: this one; empty: all of the channel
-	Reason  string           `json:"reason"`
-	Time    time.Time        `json:"time"`
-	Nonce   string           `json:"nonce"`          // 32 lower-case hex digits: two acts are never one by chance
-	After   statement.SHA256 `json:"after,omitzero"` // hold and release: the newest of them on the subject; zero: there was none
+	Builder    string           `json:"builder,omitzero"` // rebuild only: this one; empty: all of the channel
+	Reason     string           `json:"reason"`
+	Time       time.Time        `json:"time"`
+	Attachment string           `json:"attachment,omitzero"` // note on a target only: plain text for people, such as what a tool printed
+	Nonce      string           `json:"nonce"`               // 32 lower-case hex digits: two acts are never one by chance
+	After      statement.SHA256 `json:"after,omitzero"`      // hold and release: the newest of them on the subject; zero: there was none
 }
 
 // Why [Parse], [Act.Check] and [Signed.Verify] refuse, beside the codes of a statement.
@@ -135,7 +142,8 @@ func (s *Signed) Verify() error {
 	return nil
 }
 
-// Encode writes the payload that is to be signed. It refuses what [Parse] would.
+// Encode writes the payload that is to be signed. It refuses what [Parse] would,
+// and what would not fit into an envelope with its signature.
 func Encode(a *Act) ([]byte, error) {
 	if err := a.Check(); err != nil {
 		return nil, err
@@ -143,6 +151,9 @@ func Encode(a *Act) ([]byte, error) {
 	data, err := json.Marshal(a, json.Deterministic(true))
 	if err != nil {
 		return nil, fmt.Errorf("act: %w", err)
+	}
+	if len(data) > maxPayload {
+		return nil, refuse(statement.CodeTooLarge, "", "%d bytes to sign, at most %d: shorten the reason or the attachment", len(data), maxPayload)
 	}
 	return data, nil
 }
@@ -206,7 +217,33 @@ func (a *Act) Check() error {
 	if err := checkReason(a.Reason); err != nil {
 		return err
 	}
+	if err := a.checkAttachment(); err != nil {
+		return err
+	}
 	return a.checkSubject()
+}
+
+// checkAttachment wants plain text. Characters that turn others around may stand
+// in it; whoever shows it escapes them.
+func (a *Act) checkAttachment() error {
+	switch s := a.Attachment; {
+	case s == "":
+		return nil
+	case a.Kind != Note:
+		return bad("attachment", "is for a note only")
+	case a.Target == "":
+		return bad("attachment", "is for a note on a target only")
+	case len(s) > MaxAttachment:
+		return bad("attachment", "%d bytes, at most %d", len(s), MaxAttachment)
+	case !utf8.ValidString(s):
+		return bad("attachment", "is not UTF-8")
+	}
+	for i, r := range a.Attachment {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return bad("attachment", "has the control character %U at byte %d", r, i)
+		}
+	}
+	return nil
 }
 
 func (a *Act) checkSubject() error {

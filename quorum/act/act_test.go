@@ -60,28 +60,35 @@ func wantCode(t *testing.T, err error, want statement.Code) {
 
 func TestWhatIsRefused(t *testing.T) {
 	for name, change := range map[string]func(*act.Act){
-		"version":         func(a *act.Act) { a.Version = 2 },
-		"kind":            func(a *act.Act) { a.Kind = "sign" },
-		"time":            func(a *act.Act) { a.Time = time.Time{} },
-		"no nonce":        func(a *act.Act) { a.Nonce = "" },
-		"short nonce":     func(a *act.Act) { a.Nonce = "0a" },
-		"upper nonce":     func(a *act.Act) { a.Nonce = strings.Repeat("0A", 16) },
-		"no reason":       func(a *act.Act) { a.Reason = " \n" },
-		"long reason":     func(a *act.Act) { a.Reason = strings.Repeat("x", act.MaxReason+1) },
-		"zero byte":       func(a *act.Act) { a.Reason = "a\x00b" },
-		"no channel":      func(a *act.Act) { a.Channel = "" },
-		"wildcard":        func(a *act.Act) { a.Channel, a.Target = "*", "" },
-		"target":          func(a *act.Act) { a.Target = "hello" },
-		"stage":           func(a *act.Act) { a.Stage = "a b" },
-		"file of nothing": func(a *act.Act) { a.Target, a.Artifact = "", "hello" },
-		"stage alone":     func(a *act.Act) { a.Target, a.Stage = "", "x" },
-		"path":            func(a *act.Act) { a.Artifact = "../hello" },
-		"withdraw all":    func(a *act.Act) { a.Kind, a.Target = act.Withdraw, "" },
-		"rebuild all":     func(a *act.Act) { a.Kind, a.Target = act.Rebuild, "" },
-		"rebuild a file":  func(a *act.Act) { a.Kind, a.Artifact = act.Rebuild, "hello" },
-		"builder":         func(a *act.Act) { a.Builder = "alice" },
-		"bad builder":     func(a *act.Act) { a.Kind, a.Builder = act.Rebuild, "al ice" },
-		"note after":      func(a *act.Act) { a.Kind, a.After = act.Note, statement.SHA256{1} },
+		"version":               func(a *act.Act) { a.Version = 2 },
+		"kind":                  func(a *act.Act) { a.Kind = "sign" },
+		"time":                  func(a *act.Act) { a.Time = time.Time{} },
+		"no nonce":              func(a *act.Act) { a.Nonce = "" },
+		"short nonce":           func(a *act.Act) { a.Nonce = "0a" },
+		"upper nonce":           func(a *act.Act) { a.Nonce = strings.Repeat("0A", 16) },
+		"no reason":             func(a *act.Act) { a.Reason = " \n" },
+		"long reason":           func(a *act.Act) { a.Reason = strings.Repeat("x", act.MaxReason+1) },
+		"zero byte":             func(a *act.Act) { a.Reason = "a\x00b" },
+		"no channel":            func(a *act.Act) { a.Channel = "" },
+		"wildcard":              func(a *act.Act) { a.Channel, a.Target = "*", "" },
+		"target":                func(a *act.Act) { a.Target = "hello" },
+		"stage":                 func(a *act.Act) { a.Stage = "a b" },
+		"file of nothing":       func(a *act.Act) { a.Target, a.Artifact = "", "hello" },
+		"stage alone":           func(a *act.Act) { a.Target, a.Stage = "", "x" },
+		"path":                  func(a *act.Act) { a.Artifact = "../hello" },
+		"withdraw all":          func(a *act.Act) { a.Kind, a.Target = act.Withdraw, "" },
+		"rebuild all":           func(a *act.Act) { a.Kind, a.Target = act.Rebuild, "" },
+		"rebuild a file":        func(a *act.Act) { a.Kind, a.Artifact = act.Rebuild, "hello" },
+		"builder":               func(a *act.Act) { a.Builder = "alice" },
+		"bad builder":           func(a *act.Act) { a.Kind, a.Builder = act.Rebuild, "al ice" },
+		"attached to a hold":    func(a *act.Act) { a.Attachment = "x" },
+		"attached to a channel": func(a *act.Act) { a.Kind, a.Target, a.Attachment = act.Note, "", "x" },
+		"long attachment":       func(a *act.Act) { a.Kind, a.Attachment = act.Note, strings.Repeat("x", act.MaxAttachment+1) },
+		"escape":                func(a *act.Act) { a.Kind, a.Attachment = act.Note, "\x1b[2J" },
+		"carriage return":       func(a *act.Act) { a.Kind, a.Attachment = act.Note, "a\r\n" },
+		"C1 control":            func(a *act.Act) { a.Kind, a.Attachment = act.Note, "\u009b2J" },
+		"not UTF-8":             func(a *act.Act) { a.Kind, a.Attachment = act.Note, "\xff" },
+		"note after":            func(a *act.Act) { a.Kind, a.After = act.Note, statement.SHA256{1} },
 	} {
 		a := valid()
 		change(&a)
@@ -99,6 +106,30 @@ func TestWhatIsRefused(t *testing.T) {
 		if _, err := act.Parse([]byte(raw)); err == nil {
 			t.Errorf("%.60q was taken", raw)
 		}
+	}
+}
+
+// What may be attached fits into an act with the longest reason and a large key,
+// and comes out as it went in.
+func TestAttachment(t *testing.T) {
+	a := valid()
+	a.Kind, a.Reason = act.Note, strings.Repeat("r", act.MaxReason)
+	a.Attachment = "\u05d0 <b>\n\t" + strings.Repeat("x", act.MaxAttachment-8)
+	s := acttest.NewKey(t, "-t", "rsa", "-b", "4096").Sign(t, a)
+	if again, err := act.Parse(s.Raw()); err != nil || again.Verify() != nil || again.Act != a {
+		t.Errorf("%v, %d bytes", err, len(s.Raw()))
+	}
+	// One that is within its own limit and takes too much in the envelope is
+	// refused before it is signed.
+	a.Attachment = strings.Repeat("\n", act.MaxAttachment)
+	_, err := act.Encode(&a)
+	wantCode(t, err, statement.CodeTooLarge)
+	// So is one that somebody made by hand.
+	payload := strings.Replace(string(encode(t, valid())), `"reason"`, `"attachment":"x","reason"`, 1)
+	_, err = act.Seal([]byte(payload), acttest.NewKey(t).Signature(t, act.Namespace, []byte(payload)))
+	wantCode(t, err, statement.CodeBadField)
+	if !strings.Contains(fmt.Sprint(err), "attachment: ") {
+		t.Error(err)
 	}
 }
 
@@ -258,6 +289,9 @@ func TestChainRules(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(acttest.NewKey(f).Sign(f, valid()).Raw())
+	note := valid()
+	note.Kind, note.Attachment = act.Note, "one\n\ttwo \u202e\n"
+	f.Add(acttest.NewKey(f).Sign(f, note).Raw())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := act.Parse(data)
 		if err != nil {
