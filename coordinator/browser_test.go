@@ -127,9 +127,14 @@ var axe = sync.OnceValues(func() (string, error) {
 	return string(data), err
 })
 
-// wantAccessible fails on findings that keep somebody from using the page.
+// wantAccessible fails on findings that keep somebody from using the page. It is a
+// test of its own, so that without the checker everything else is tested all the same.
 func (b *browser) wantAccessible(t *testing.T) {
 	t.Helper()
+	t.Run("accessible", b.checkAccess)
+}
+
+func (b *browser) checkAccess(t *testing.T) {
 	source, err := axe()
 	if err != nil {
 		t.Skipf("axe-core is not there, accessibility of %s is not checked: %v; `.ci/install test` gets it with npm", t.Name(), err)
