@@ -35,6 +35,9 @@ func (a *application) answer(e *entry) (err error) {
 	if heed {
 		a.dirty[id] = caseOf(ans)
 		a.c.metrics.answered(ans)
+		if a.fresh && ans.Refusal != nil {
+			a.told.refused(ans)
+		}
 	}
 	return a.tx.AddAnswer(&store.Answer{RequestID: ans.ID, Seq: e.Seq, Received: e.Received, Refusal: ans.Refusal})
 }

@@ -31,6 +31,7 @@ type application struct {
 	alarms  int
 	events  int // acts that others should hear of
 	jobs    int // that acts ask for
+	told    told
 
 	policies map[statement.SHA256]*policy.Policy // former ones, as they were needed
 }
@@ -50,6 +51,7 @@ func (c *Coordinator) apply(batch []entry, fresh bool) error {
 		return fmt.Errorf("apply messages from %d on: %w", batch[0].Seq, err)
 	}
 	c.metrics.applied(a, time.Since(started))
+	a.told.log(c.log)
 	if a.alarms+a.jobs > 0 {
 		c.wakeAsk()
 	}
@@ -109,6 +111,9 @@ func (a *application) one(e *entry) error {
 	if e.refusal != nil {
 		a.results[resultRejected]++
 		a.codes[e.refusal.code]++
+		if a.fresh {
+			a.told.rejected(e)
+		}
 		return a.tx.Reject(e.Seq, e.refusal.code, strings.ToValidUTF8(e.refusal.message, "\uFFFD"))
 	}
 	if e.brought != nil && added == 0 {

@@ -21,6 +21,7 @@ type decision struct {
 	cases  int
 	events int
 	ask    bool // questions or alarms wait
+	told   told
 }
 
 // decideSome reconsiders up to limit cases and reports whether any are left. The
@@ -46,6 +47,7 @@ func (c *Coordinator) decideSome(limit int) (left bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("decide: %w", err)
 	}
+	d.told.log(c.log)
 	if d.events > 0 {
 		c.newEvents()
 	}
@@ -176,6 +178,7 @@ func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdic
 	if err := c.tell(tx, cs, v, was, d); err != nil {
 		return err
 	}
+	d.told.verdict(cs, v, was)
 	if err := c.reportDissent(tx, cs, v); err != nil {
 		return err
 	}

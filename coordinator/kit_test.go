@@ -41,6 +41,7 @@ type world struct {
 	cert *pgpsig.Certificate
 	sign ed25519.PrivateKey
 	now  *atomic.Pointer[time.Time] // nil: the true clock
+	log  *slog.Logger               // nil: says nothing
 
 	c *coordinator.Coordinator
 }
@@ -125,6 +126,9 @@ func (w *world) enroll(name string, role bus.Role) {
 
 func (w *world) options() coordinator.Options {
 	o := coordinator.Options{State: w.state(), Log: quiet()}
+	if w.log != nil {
+		o.Log = w.log
+	}
 	if w.now != nil {
 		o.Now = func() time.Time { return *w.now.Load() }
 	}

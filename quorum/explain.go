@@ -287,7 +287,7 @@ func (v *Verdict) next() (out []string) {
 	case Agreed:
 		return []string{"Nothing is missing from the operators; the signer has to sign."}
 	case Signed:
-		return []string{"Nothing: a signature is for ever. A vote for other bytes would mark the file as disputed."}
+		return []string{"Nothing undoes a signature. A vote for other bytes would mark the file as disputed."}
 	case Disputed:
 		return []string{"Nothing takes the signature back. Compare the two builds; if the signed file is the bad one, publish a new version and tell your users."}
 	case Held:
