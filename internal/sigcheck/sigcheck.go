@@ -196,6 +196,9 @@ func (k *Key) Supports(f format.Name) error {
 	if _, err := format.Lookup(f); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnchecked, err)
 	}
+	if format.IsBatch(f) {
+		return fmt.Errorf("%w: this version does not verify %s", ErrUnchecked, f)
+	}
 	if format.IsOpenPGP(f) {
 		if k.OpenPGP == nil {
 			return fmt.Errorf("%w: %s needs the OpenPGP certificate", ErrUnchecked, f)

@@ -34,6 +34,7 @@ const (
 	RawSHA256 Name = "raw-sha256"        // RSA PKCS#1 v1.5 or ECDSA over the SHA-256 of the file: cosign, abuild
 	RawSHA512 Name = "raw-sha512"        // the same over SHA-512
 	VSA       Name = "vsa"               // SLSA verification summary in a DSSE envelope
+	IMA       Name = "ima"               // a batch: security.ima for each file inside of the artifact (Linux, signature_v2_hdr)
 )
 
 // KeyType is a kind of key as far as formats differ by it.
@@ -61,16 +62,20 @@ const (
 	// hashes it in a cleartext message: lines without trailing white space,
 	// joined by CR LF.
 	TextState512
+
+	// Digests256 are the SHA-256 digests of the files inside of the artifact.
+	Digests256
 )
 
 // form is what the signed bytes begin with, and so what they can be mistaken for.
 type form uint8
 
 const (
-	formOwn  form = iota // bytes that the signer alone composes, under a prefix of the format's own
-	formDER              // the same, but a DER structure: its prefix fits into the start of a file
-	formFile             // the whole file and then fields of the signer
-	formBare             // the whole file and nothing else
+	formOwn   form = iota // bytes that the signer alone composes, under a prefix of the format's own
+	formDER               // the same, but a DER structure: its prefix fits into the start of a file
+	formFile              // the whole file and then fields of the signer
+	formBare              // the whole file and nothing else
+	formInner             // a whole file inside of the artifact and nothing else
 )
 
 // Format is one row of the table.
@@ -93,6 +98,7 @@ var (
 const (
 	needsFile   = "ed25519 signs the file itself, not its digest (RFC 8032), and the signer has no file"
 	needsSHA512 = "ed25519 with signed attributes has to use SHA-512 (RFC 8419 section 3.1)"
+	needsKernel = "the kernel's signature_v2_hdr is over a digest, and ed25519 signs none (RFC 8032)"
 )
 
 // formats is in the order of the documentation.
@@ -106,6 +112,7 @@ var formats = []Format{
 	{RawSHA256, SHA256, ".sha256.sig", "application/octet-stream", hashKeys, formBare, needsFile},
 	{RawSHA512, SHA512, ".sha512.sig", "application/octet-stream", hashKeys, formBare, needsFile},
 	{VSA, SHA256, ".vsa.json", "application/vnd.in-toto.vsa+dsse", allKeys, formOwn, ""},
+	{IMA, Digests256, ".ima", "text/plain; charset=us-ascii", hashKeys, formInner, needsKernel},
 }
 
 // ErrImpossible says that no key of that kind can make that format from votes.
@@ -141,6 +148,11 @@ func Lookup(n Name) (Format, error) {
 // IsOpenPGP reports whether signatures of the format are OpenPGP packets, which are
 // read with an OpenPGP certificate.
 func IsOpenPGP(n Name) bool { return n == OpenPGP || n == Cleartext }
+
+// IsBatch reports whether one output of the format is many signatures: one for each
+// digest of a [Digests256]. They are asked for in a request of their own and answered
+// in parts.
+func IsBatch(n Name) bool { return n == IMA }
 
 // KeyTypeOf returns the kind of a public key.
 func KeyTypeOf(pub crypto.PublicKey) (KeyType, error) {
@@ -190,6 +202,10 @@ func Possible(n Name, k KeyType) error {
 // end is fixed or whose hash is another one (SSHSIG, VSA). Ed25519, which signs
 // for OpenPGP a digest of 64 bytes and for the others no such message, would not
 // need the rule; it is held to it for the sake of one rule.
+//
+// A format that signs the files inside of an artifact shares its key with none: what
+// a package carries, if only for its own tests, may be another package, and the
+// builders vote on its being in there, not on its being released.
 func SameKey(a, b Name) error {
 	fa, err := Lookup(a)
 	if err != nil {
@@ -206,6 +222,8 @@ func SameKey(a, b Name) error {
 		fa, fb = fb, fa
 	}
 	switch {
+	case fb.form == formInner:
+		return fmt.Errorf("formats %q and %q: %w: %s signs every file inside of an artifact, and one may be what %s is meant for", a, b, ErrSharedKey, fb.Name, fa.Name)
 	case fb.form == formBare:
 		return fmt.Errorf("formats %q and %q: %w: %s signs bare files, and a file may read like what %s signs", a, b, ErrSharedKey, fb.Name, fa.Name)
 	case fb.form == formFile && fa.form == formDER:

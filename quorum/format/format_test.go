@@ -29,7 +29,7 @@ func TestEveryRowIsWhole(t *testing.T) {
 			t.Errorf("lookup %s: %+v, %v", f.Name, got, err)
 		}
 	}
-	if len(seen) != 2*9 {
+	if len(seen) != 2*10 {
 		t.Errorf("%d formats", len(seen))
 	}
 }
@@ -45,6 +45,7 @@ func TestPossible(t *testing.T) {
 	no := map[format.Name]string{
 		format.RawSHA256: "not its digest", format.RawSHA512: "not its digest",
 		format.CMSPlain: "not its digest", format.CMSSHA256: "RFC 8419",
+		format.IMA: "signature_v2_hdr",
 	}
 	for _, f := range format.All() {
 		for _, k := range keyTypes {
@@ -78,6 +79,7 @@ func TestSameKey(t *testing.T) {
 		{[]format.Name{format.SSHSIG, format.VSA}, []int{0, 2}},
 		{[]format.Name{format.CMS, format.CMSSHA256}, []int{1}},
 		{[]format.Name{format.RawSHA256, format.RawSHA512, format.CMSPlain}, nil},
+		{[]format.Name{format.IMA}, nil},
 	}
 	for i, g := range groups {
 		for j, h := range groups {
@@ -97,6 +99,16 @@ func TestSameKey(t *testing.T) {
 	}
 	if format.SameKey("x", format.CMS) == nil || format.SameKey(format.CMS, "x") == nil {
 		t.Error("an unknown format passed")
+	}
+}
+
+// TestBatches: a batch is asked for by the number of the digests, which only votes on
+// them give.
+func TestBatches(t *testing.T) {
+	for _, f := range format.All() {
+		if format.IsBatch(f.Name) != (f.Needs&format.Digests256 != 0) {
+			t.Errorf("%s: batch %t, needs %b", f.Name, format.IsBatch(f.Name), f.Needs)
+		}
 	}
 }
 

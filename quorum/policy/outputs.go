@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"slices"
 
 	"quorate/quorum/format"
 	"quorate/quorum/statement"
@@ -49,6 +50,7 @@ var signables = []struct {
 	need format.Need
 	name string
 }{
+	{format.Digests256, statement.IMADigests},
 	{format.TextState512, statement.TextState},
 }
 
@@ -62,6 +64,12 @@ func Signables(outputs []Output) (names []string) {
 		}
 	}
 	return names
+}
+
+// IsBatch reports whether one of the outputs is a batch (see [format.IsBatch]). Its key
+// makes nothing else, so what a channel has of one key is either a batch or has none.
+func IsBatch(outputs []Output) bool {
+	return slices.ContainsFunc(outputs, func(o Output) bool { return format.IsBatch(o.Format) })
 }
 
 func (l *loader) outputs(c *Channel) {

@@ -37,6 +37,8 @@ func FuzzParsePayload(f *testing.F) {
 	text := corekit.Artifact("Release", "a\n")
 	text.Signables = corekit.Text512("a")
 	f.Add(string(payloadOf(corekit.Sign(corekit.Vote("a", text)))))
+	text.Signables = []statement.Signable{corekit.Must(statement.NewDigestSet(manyDigests(2))).Signable()}
+	f.Add(string(payloadOf(corekit.Sign(corekit.Vote("a", text)))))
 	f.Add(string(payloadOf(corekit.Sign(corekit.NoVote("a", statement.Failed)))))
 	f.Fuzz(func(t *testing.T, payload string) {
 		raw := wrap(payload)
