@@ -58,7 +58,8 @@ func refuseRequest(c RefusalCode, format string, args ...any) *Refusal {
 	return &Refusal{Code: c, Message: fmt.Sprintf(format, args...)}
 }
 
-// Answer is what a signer publishes for a request: signatures or a refusal.
+// Answer is what a signer publishes for a request: signatures or a refusal. A batch
+// has one for each part, and one for the whole if it is refused.
 type Answer struct {
 	Version  int              `json:"version"`
 	ID       statement.SHA256 `json:"id"`
@@ -72,6 +73,7 @@ type Answer struct {
 	// Statements names the evidence, so that everybody who has the record can
 	// put together what the signer saw.
 	Statements []statement.SHA256 `json:"statements,omitempty"`
+	Part       *Part              `json:"part,omitzero"`
 	Signatures []SignedOutput     `json:"signatures,omitempty"`
 	Refusal    *Refusal           `json:"refusal,omitzero"`
 	// At is when the signer refused. It makes two refusals of one request two
@@ -80,11 +82,12 @@ type Answer struct {
 	At time.Time `json:"at,omitzero"`
 }
 
-// SignedOutput is one signature.
+// SignedOutput is one signature, or those of a part.
 type SignedOutput struct {
 	policy.Output
 	Fingerprint string    `json:"fingerprint"` // of the key's certificate
-	Signature   []byte    `json:"signature"`
+	Signature   []byte    `json:"signature,omitempty"`
+	Values      [][]byte  `json:"values,omitempty"` // of a part: one for each of its digests, in their order
 	SignedAt    time.Time `json:"signedAt"`
 }
 
@@ -111,6 +114,11 @@ func ParseAnswer(data []byte) (*Answer, error) {
 		return nil, fmt.Errorf("answer: the code of the refusal is no word of a-z and -")
 	case a.Refusal != nil && len(a.Refusal.Message) > MaxRefusalMessage:
 		return nil, fmt.Errorf("answer: the refusal's message has %d bytes, at most %d", len(a.Refusal.Message), MaxRefusalMessage)
+	case a.Part != nil && len(data) > MaxPart:
+		return nil, fmt.Errorf("answer: part of %d bytes, at most %d", len(data), MaxPart)
+	}
+	if err := a.checkParts(); err != nil {
+		return nil, err
 	}
 	return a, nil
 }

@@ -15,7 +15,7 @@ type Bundle struct {
 	Version int      `json:"version"`
 	Policy  []byte   `json:"policy"` // the file that the request names
 	Request *Request `json:"request"`
-	Answer  *Answer  `json:"answer"`
+	Answer  *Answer  `json:"answer"` // of a batch: one of its parts
 }
 
 // MaxBundle bounds an evidence file, in bytes.
@@ -40,6 +40,9 @@ func ParseBundle(data []byte) (*Bundle, error) {
 		return nil, fmt.Errorf("evidence file: request or answer is missing")
 	case len(b.Request.Outputs) > MaxOutputs || len(b.Answer.Signatures) > MaxOutputs:
 		return nil, fmt.Errorf("evidence file: %d outputs and %d signatures, at most %d", len(b.Request.Outputs), len(b.Answer.Signatures), MaxOutputs)
+	}
+	if err := b.Answer.checkParts(); err != nil {
+		return nil, fmt.Errorf("evidence file: %w", err)
 	}
 	if err := b.Request.compact(); err != nil {
 		return nil, fmt.Errorf("evidence file: %w", err)

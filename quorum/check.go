@@ -21,6 +21,7 @@ type Approval struct {
 	verdict  Verdict
 	state    hashstate.State
 	text     hashstate.State
+	batch    statement.DigestSet
 	evidence statement.SHA256
 }
 
@@ -75,7 +76,7 @@ func Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 	case ch == nil:
 		return nil, refuseRequest(RefuseBadRequest, "request: the policy has no channel %q", r.Channel)
 	}
-	if ref := cmp.Or(checkOutputs(ch, r), checkSignables(r)); ref != nil {
+	if ref := cmp.Or(checkOutputs(ch, r), checkBatch(r), checkSignables(r)); ref != nil {
 		return nil, ref
 	}
 	if ref := checkActs(p, r, at); ref != nil {
@@ -93,6 +94,9 @@ func Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 		return nil, ref
 	}
 	if a.text, ref = readText(r); ref != nil {
+		return nil, ref
+	}
+	if a.batch, ref = readBatch(r); ref != nil {
 		return nil, ref
 	}
 	return a, nil

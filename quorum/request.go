@@ -16,7 +16,7 @@ import (
 
 // Limits of a sign request and of an answer, in bytes of their JSON.
 const (
-	MaxRequest  = 8<<20 - 64<<10 // what fits into a bus message of 8 MiB: the evidence of some dozen operators
+	MaxRequest  = 8<<20 - 64<<10 // what fits into a bus message of 8 MiB: the evidence of some dozen operators, of ten for the largest batch
 	MaxAnswer   = 1 << 20
 	MaxEvidence = 256 // statements
 	MaxOutputs  = 64  // signatures of one request
@@ -133,6 +133,9 @@ func NewRequest(p *policy.Policy, c statement.Case, v *Verdict, outputs []policy
 	r := &Request{Version: Version, Channel: c.Channel, Target: c.Target, Stage: c.Stage, Artifact: v.Artifact,
 		Digest: agreedDigests(p.Channel(c.Channel), v), Signables: map[string]jsontext.Value{}, Outputs: outputs,
 		Policy: PolicyRef{p.Version, p.Digest}}
+	if ref := checkBatch(r); ref != nil {
+		return nil, fmt.Errorf("make request: %w", ref)
+	}
 	var file *statement.Artifact
 	for _, s := range stmts {
 		r.Evidence = append(r.Evidence, Evidence{s.Kind(), s.Raw(), s.Keys()})
