@@ -19,6 +19,14 @@ func UrgentConsumerName(builder string) string { return "urgent-" + builder }
 // SignerConsumerName is the durable consumer that all signers holding key share.
 func SignerConsumerName(key string) string { return "signer-" + key }
 
+// BatchConsumerName is the durable consumer with which they read the requests for
+// batches.
+func BatchConsumerName(key string) string { return "batch-" + key }
+
+// batchesOut is how many batches of a key are with signers at a time, all of them
+// together. A request for one has several megabytes.
+const batchesOut = 8
+
 // EnsureAgentConsumer creates or updates the consumer through which builder
 // reads the jobs of its channels. The coordinator calls it, so that an agent
 // needs no right to create consumers: whoever may create one may also read any
@@ -48,29 +56,41 @@ func EnsureAgentConsumer(ctx context.Context, js jetstream.JetStream, builder st
 			filters = append(filters, s)
 		}
 		slices.Sort(filters)
-		if err := ensureConsumer(ctx, js, StreamJobs, c.name, slices.Compact(filters)); err != nil {
+		if err := ensureConsumer(ctx, js, StreamJobs, c.name, slices.Compact(filters), 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// EnsureSignerConsumer creates or updates the consumer through which signers
-// read requests for key. Several signer processes may share it: each request
-// goes to one of them, and to another one if that one does not answer.
+// EnsureSignerConsumer creates or updates the consumers through which signers
+// read requests for key, and those for batches. Several signer processes may share
+// them: each request goes to one of them, and to another one if that one does not
+// answer.
 func EnsureSignerConsumer(ctx context.Context, js jetstream.JetStream, key string) error {
-	s, err := RequestSubject(key)
-	if err != nil {
-		return fmt.Errorf("ensure signer consumer: %w", err)
+	for _, c := range []struct {
+		name    string
+		subject func(key string) (string, error)
+		out     int
+	}{{SignerConsumerName(key), RequestSubject, 0}, {BatchConsumerName(key), BatchSubject, batchesOut}} {
+		s, err := c.subject(key)
+		if err != nil {
+			return fmt.Errorf("ensure signer consumer: %w", err)
+		}
+		if err := ensureConsumer(ctx, js, StreamRequests, c.name, []string{s}, c.out); err != nil {
+			return err
+		}
 	}
-	return ensureConsumer(ctx, js, StreamRequests, SignerConsumerName(key), []string{s})
+	return nil
 }
 
-func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream, name string, filters []string) error {
+// ensureConsumer wants a durable consumer. out bounds the messages that are delivered
+// and not acknowledged; 0 leaves it to the server.
+func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream, name string, filters []string, out int) error {
 	_, err := js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		Name: name, Durable: name, FilterSubjects: filters,
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1,
-		DeliverPolicy: jetstream.DeliverAllPolicy,
+		DeliverPolicy: jetstream.DeliverAllPolicy, MaxAckPending: out,
 	})
 	if err != nil {
 		return fmt.Errorf("ensure consumer %s on %s: %w", name, stream, err)
@@ -108,6 +128,14 @@ func (c *Conn) SignerConsumer(ctx context.Context, key string) (jetstream.Consum
 		return nil, fmt.Errorf("bind signer consumer: %q: %w", key, ErrInvalidName)
 	}
 	return c.bind(ctx, StreamRequests, SignerConsumerName(key))
+}
+
+// BatchConsumer binds to the shared consumer of requests for batches by key.
+func (c *Conn) BatchConsumer(ctx context.Context, key string) (jetstream.Consumer, error) {
+	if !ValidName(key) {
+		return nil, fmt.Errorf("bind batch consumer: %q: %w", key, ErrInvalidName)
+	}
+	return c.bind(ctx, StreamRequests, BatchConsumerName(key))
 }
 
 func (c *Conn) bind(ctx context.Context, stream, name string) (jetstream.Consumer, error) {

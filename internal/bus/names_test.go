@@ -29,6 +29,7 @@ func TestSubjects(t *testing.T) {
 		"quorate.control.core":          func() (string, error) { return bus.ControlSubject("core") },
 		"quorate.jobs.core":             func() (string, error) { return bus.JobSubject("core") },
 		"quorate.requests.key":          func() (string, error) { return bus.RequestSubject("key") },
+		"quorate.requests.key+batch":    func() (string, error) { return bus.BatchSubject("key") },
 		"quorate.alarms.core":           func() (string, error) { return bus.AlarmSubject("core") },
 		"quorate.have.alice":            func() (string, error) { return bus.HaveSubject("alice") },
 	} {

@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -18,15 +19,16 @@ func TestEveryRoleOnEverySubject(t *testing.T) {
 	b := newBroker(t)
 	b.coordinator()
 	subjects := map[string][]string{
-		"quorate.statements.core.alice": {"coord", "alice"},
-		"quorate.statements.core.bob":   {"coord", "bob"},
-		"quorate.signatures.core":       {"coord", "hsm"},
-		"quorate.control.core":          {"coord", "repo-add"},
-		"quorate.foreign.core.gather":   {"coord", "gather"},
-		"quorate.foreign.core.alice":    {"coord"},
-		"quorate.jobs.core":             {"coord", "repo-add"},
-		"quorate.requests.core-2026":    {"coord"},
-		"quorate.alarms.core":           {"coord", "hsm"},
+		"quorate.statements.core.alice":    {"coord", "alice"},
+		"quorate.statements.core.bob":      {"coord", "bob"},
+		"quorate.signatures.core":          {"coord", "hsm"},
+		"quorate.control.core":             {"coord", "repo-add"},
+		"quorate.foreign.core.gather":      {"coord", "gather"},
+		"quorate.foreign.core.alice":       {"coord"},
+		"quorate.jobs.core":                {"coord", "repo-add"},
+		"quorate.requests.core-2026":       {"coord"},
+		"quorate.requests.core-2026+batch": {"coord"},
+		"quorate.alarms.core":              {"coord", "hsm"},
 	}
 	for _, u := range b.users {
 		c := b.as(u.Name)
@@ -76,6 +78,7 @@ func TestAPIRights(t *testing.T) {
 		{"quorate.api.CONSUMER.INFO.QUORATE_JOBS.agent-bob", []string{"bob"}},
 		{"$JS.API.CONSUMER.INFO.QUORATE_REQUESTS.signer-core-2026", []string{"coord"}},
 		{"quorate.api.CONSUMER.INFO.QUORATE_REQUESTS.signer-core-2026", []string{"hsm"}},
+		{"quorate.api.CONSUMER.INFO.QUORATE_REQUESTS.batch-core-2026", []string{"hsm"}},
 	} {
 		for _, name := range everybody {
 			conn := b.as(name)
@@ -194,6 +197,60 @@ func TestSignersShareRequests(t *testing.T) {
 	}
 	_, err := b.as("hsm").SignerConsumer(testContext(t), "other-key")
 	wantDenied(t, err, "quorate.api.CONSUMER.INFO.QUORATE_REQUESTS.signer-other-key")
+}
+
+// Batches have a consumer of their own: however many wait, a small request is not
+// behind them, and only a few are out at a time.
+func TestBatchesDoNotStandBeforeRequests(t *testing.T) {
+	b := newBroker(t)
+	coord, signer := b.coordinator(), b.as("hsm")
+	const out, all = 8, 10
+	for i := range all {
+		check(t, publish(t, coord, must(bus.BatchSubject("core-2026"))(t), fmt.Sprint("batch ", i)))
+	}
+	check(t, publish(t, coord, must(bus.RequestSubject("core-2026"))(t), "small"))
+
+	small := must(signer.SignerConsumer(testContext(t), "core-2026"))(t)
+	if m := <-must(small.Fetch(1, jetstream.FetchContext(testContext(t))))(t).Messages(); m == nil || string(m.Data()) != "small" {
+		t.Errorf("%v among the requests", m)
+	}
+	batches := must(signer.BatchConsumer(testContext(t), "core-2026"))(t)
+	// Another signer gets none beyond what is out.
+	other := must(b.as("hsm").BatchConsumer(testContext(t), "core-2026"))(t)
+	taken := 0
+	for m := range must(batches.FetchNoWait(all))(t).Messages() {
+		if want := fmt.Sprint("batch ", taken); string(m.Data()) != want {
+			t.Errorf("got %q, want %s", m.Data(), want)
+		}
+		if taken++; taken == out {
+			for range must(other.FetchNoWait(1))(t).Messages() {
+				t.Error("one more is out")
+			}
+			check(t, m.DoubleAck(testContext(t)))
+		}
+	}
+	if taken != out {
+		t.Errorf("%d batches are out, want %d", taken, out)
+	}
+	for m := range must(other.Fetch(1, jetstream.FetchContext(testContext(t))))(t).Messages() {
+		if string(m.Data()) != "batch 8" {
+			t.Errorf("after one was done came %q", m.Data())
+		}
+	}
+	_, err := b.as("hsm").BatchConsumer(testContext(t), "other-key")
+	wantDenied(t, err, "quorate.api.CONSUMER.INFO.QUORATE_REQUESTS.batch-other-key")
+	if _, err := signer.BatchConsumer(testContext(t), "*"); !errors.Is(err, bus.ErrInvalidName) {
+		t.Error(err)
+	}
+}
+
+// A stream from before batches keeps them as it is.
+func TestAnOlderStreamKeepsBatches(t *testing.T) {
+	for _, c := range bus.StreamConfigs(1) {
+		if c.Name == bus.StreamRequests && !slices.Equal(c.Subjects, []string{"quorate.requests.*"}) {
+			t.Errorf("its subjects are %q: a coordinator could not start with an older stream", c.Subjects)
+		}
+	}
 }
 
 // Nobody listens to what is not theirs: not even to the answers others get.

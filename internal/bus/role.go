@@ -101,6 +101,7 @@ func Permissions(u User) (publish, subscribe []string) {
 		publish = []string{prefixSignatures + "*", prefixAlarms + "*"}
 		for _, key := range u.Keys {
 			publish = append(publish, consumerRights(StreamRequests, SignerConsumerName(key))...)
+			publish = append(publish, consumerRights(StreamRequests, BatchConsumerName(key))...)
 		}
 	case RoleImporter:
 		publish = []string{prefixForeign + "*." + u.Name, prefixHave + u.Name}

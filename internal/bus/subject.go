@@ -100,6 +100,17 @@ func RequestSubject(key string) (string, error) {
 	return subject(prefixRequests, key)
 }
 
+// batch marks the subject of requests for batches, as urgent does for jobs.
+const batch = "+batch"
+
+// BatchSubject is where batches of signatures by key are asked for. They are large,
+// and a signer takes only a few ahead: what is small passes them by on the subject
+// of its own.
+func BatchSubject(key string) (string, error) {
+	s, err := RequestSubject(key)
+	return s + batch, err
+}
+
 // AlarmSubject is where people are told about channel.
 func AlarmSubject(channel string) (string, error) {
 	return subject(prefixAlarms, channel)
