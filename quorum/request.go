@@ -16,7 +16,7 @@ import (
 
 // Limits of a sign request and of an answer, in bytes of their JSON.
 const (
-	MaxRequest  = 8<<20 - 64<<10 // what fits into a bus message of 8 MiB: the evidence of some dozen operators, of ten for the largest batch
+	MaxRequest  = 8<<20 - 64<<10 // what fits into a bus message of 8 MiB: the evidence of some dozen operators, of up to ten for the largest batch
 	MaxAnswer   = 1 << 20
 	MaxEvidence = 256 // statements
 	MaxOutputs  = 64  // signatures of one request
