@@ -55,9 +55,9 @@ func (r *Request) Batch() (statement.DigestSet, error) {
 	if !r.IsBatch() {
 		return statement.DigestSet{}, nil
 	}
-	set, err := statement.ParseDigestSet(r.Signables[statement.IMADigests])
+	set, err := statement.ParseDigestSet(r.Signables[statement.FileDigests])
 	if err != nil {
-		return set, fmt.Errorf("request: signables: %s: %w", statement.IMADigests, err)
+		return set, fmt.Errorf("request: signables: %s: %w", statement.FileDigests, err)
 	}
 	return set, nil
 }

@@ -99,7 +99,7 @@ func TestOnlyABatchHasDigests(t *testing.T) {
 	}
 	// And by hand.
 	r.Outputs = sign
-	r.Signables[statement.IMADigests] = inner(0, 3).Signable().Value
+	r.Signables[statement.FileDigests] = inner(0, 3).Signable().Value
 	a, ref = quorum.Check(p, withID(r), noon)
 	wantRefused(t, a, ref, quorum.RefuseBadRequest, false, "outputs: ima is asked for in a request of its own")
 }
@@ -111,7 +111,7 @@ func TestInvariant1BatchNeedsItsQuorum(t *testing.T) {
 	set := inner(0, 3)
 	good, evil := packages(set, "osaka", "reading"), packages(inner(6, 3), "berlin")
 	with := func(set statement.DigestSet) func(r *quorum.Request) {
-		return func(r *quorum.Request) { r.Signables[statement.IMADigests] = set.Signable().Value }
+		return func(r *quorum.Request) { r.Signables[statement.FileDigests] = set.Signable().Value }
 	}
 	plus := corekit.Must(statement.NewDigestSet([]statement.SHA256{set.At(0), set.At(1), set.At(2), digest(6)}))
 	for _, c := range []struct {
@@ -128,13 +128,13 @@ func TestInvariant1BatchNeedsItsQuorum(t *testing.T) {
 		{"none in the votes", packages(statement.DigestSet{}, "osaka", "reading"), nil, quorum.RefuseQuorum},
 		{"none", good, func(r *quorum.Request) { clear(r.Signables) }, quorum.RefuseBadRequest},
 		{"a state besides", good, func(r *quorum.Request) { r.Signables[quorum.StateSHA512] = jsontext.Value("{}") }, quorum.RefuseBadRequest},
-		{"an empty set", good, func(r *quorum.Request) { r.Signables[statement.IMADigests] = jsontext.Value(`{"digests":""}`) }, quorum.RefuseState},
-		{"no JSON", good, func(r *quorum.Request) { r.Signables[statement.IMADigests] = jsontext.Value("{") }, quorum.RefuseState},
+		{"an empty set", good, func(r *quorum.Request) { r.Signables[statement.FileDigests] = jsontext.Value(`{"digests":""}`) }, quorum.RefuseState},
+		{"no JSON", good, func(r *quorum.Request) { r.Signables[statement.FileDigests] = jsontext.Value("{") }, quorum.RefuseState},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := ask(p, "a package", c.stmts...)
 			r.Digest.SHA512 = statement.SHA512{}
-			r.Signables = map[string]jsontext.Value{statement.IMADigests: set.Signable().Value}
+			r.Signables = map[string]jsontext.Value{statement.FileDigests: set.Signable().Value}
 			if c.change != nil {
 				c.change(r)
 			}

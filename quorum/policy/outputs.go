@@ -50,7 +50,7 @@ var signables = []struct {
 	need format.Need
 	name string
 }{
-	{format.Digests256, statement.IMADigests},
+	{format.Digests256, statement.FileDigests},
 	{format.TextState512, statement.TextState},
 }
 

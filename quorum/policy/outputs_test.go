@@ -38,7 +38,7 @@ func TestEveryFormatLoads(t *testing.T) {
 		if c := p.Channel("core"); c.NeedsSHA512() != (want || !listed) || policy.NeedsState(c.Sign) != (f.Name == format.OpenPGP) {
 			t.Errorf("%s: SHA-512 %t, state %t", f.Name, c.NeedsSHA512(), policy.NeedsState(c.Sign))
 		}
-		signables := map[format.Name][]string{format.Cleartext: {statement.TextState}, format.IMA: {statement.IMADigests}}
+		signables := map[format.Name][]string{format.Cleartext: {statement.TextState}, format.IMA: {statement.FileDigests}}
 		if got := policy.Signables(p.Channel("core").Sign); !slices.Equal(got, signables[f.Name]) {
 			t.Errorf("%s: signables %q", f.Name, got)
 		}

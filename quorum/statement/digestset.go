@@ -12,9 +12,9 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// IMADigests is the signable that a batch of IMA signatures is made from: the
+// FileDigests is the signable that a batch of signatures is made from: the
 // SHA-256 digests of the files inside of the artifact, as a [DigestSet].
-const IMADigests = "ima:sha256"
+const FileDigests = "files:sha256"
 
 // MaxDigests is how many digests one [DigestSet] has at most. A statement holds
 // that many once: they are 427 kB of its payload, and 570 kB of its envelope.
@@ -110,7 +110,7 @@ func (s DigestSet) Find(d SHA256) (i int, found bool) {
 }
 
 // Signable returns the set as statements carry it.
-func (s DigestSet) Signable() Signable { return Signable{IMADigests, s.value()} }
+func (s DigestSet) Signable() Signable { return Signable{FileDigests, s.value()} }
 
 func (s DigestSet) bytes(i int) []byte { return s.joined[i*digestSize : (i+1)*digestSize] }
 

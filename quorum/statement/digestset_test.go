@@ -57,7 +57,7 @@ func TestDigestSet(t *testing.T) {
 		slices.SortFunc(before, func(a, b statement.SHA256) int { return bytes.Compare(a[:], b[:]) })
 		want := slices.Compact(before)
 		signable := set.Signable()
-		if signable.Name != "ima:sha256" || string(signable.Value) != digestsValue(want...) {
+		if signable.Name != "files:sha256" || string(signable.Value) != digestsValue(want...) {
 			t.Fatalf("%s %s", signable.Name, signable.Value)
 		}
 		again, err := statement.ParseDigestSet(signable.Value)
@@ -113,9 +113,9 @@ func TestTheLimitOfDigestsIsExact(t *testing.T) {
 		t.Error(err)
 	}
 	a := corekit.Artifact("p.pkg", "x")
-	a.Signables = []statement.Signable{{Name: statement.IMADigests, Value: []byte(digestsValue(list...))}}
+	a.Signables = []statement.Signable{{Name: statement.FileDigests, Value: []byte(digestsValue(list...))}}
 	_, err := statement.Sign(corekit.Vote("a", a), corekit.Ed25519("a"))
-	wantRefusal(t, err, statement.CodeBadSignable, "subject[0].annotations.signables.ima:sha256")
+	wantRefusal(t, err, statement.CodeBadSignable, "subject[0].annotations.signables.files:sha256")
 	if !strings.Contains(err.Error(), words) {
 		t.Error(err)
 	}
@@ -129,7 +129,7 @@ func TestBadDigestSetsAreRefused(t *testing.T) {
 	a.Signables = []statement.Signable{corekit.Must(statement.NewDigestSet(list)).Signable()}
 	payload := string(payloadOf(corekit.Sign(corekit.Vote("a", a))))
 	spaced, err := statement.Parse(wrap(replace(t, payload, good, "{ \"digests\" :\n\""+inside+"\" }")))
-	if err != nil || string(spaced.Artifacts[0].Signable(statement.IMADigests).Value) != good {
+	if err != nil || string(spaced.Artifacts[0].Signable(statement.FileDigests).Value) != good {
 		t.Errorf("with white space: %v", err)
 	}
 	for name, c := range map[string]struct{ value, words string }{
@@ -157,7 +157,7 @@ func TestBadDigestSetsAreRefused(t *testing.T) {
 		}
 		_, err := statement.Parse(wrap(replace(t, payload, good, c.value)))
 		var e *statement.Error
-		if !errors.As(err, &e) || e.Code != statement.CodeBadSignable && e.Code != statement.CodeBadJSON || !strings.Contains(e.Field, "ima:sha256") {
+		if !errors.As(err, &e) || e.Code != statement.CodeBadSignable && e.Code != statement.CodeBadJSON || !strings.Contains(e.Field, "files:sha256") {
 			t.Errorf("%s in a statement: %v", name, err)
 		}
 	}

@@ -44,8 +44,8 @@ func (a *Artifact) Signable(name string) *Signable {
 // signables is the table of those that are known: what the value of each must be,
 // without white space. size is that of the file.
 var signables = map[string]func(value []byte, size uint64) error{
-	TextState:  checkTextState,
-	IMADigests: checkDigestSet,
+	TextState:   checkTextState,
+	FileDigests: checkDigestSet,
 }
 
 func checkTextState(value []byte, size uint64) error {
