@@ -114,8 +114,6 @@ func ParseAnswer(data []byte) (*Answer, error) {
 		return nil, fmt.Errorf("answer: the code of the refusal is no word of a-z and -")
 	case a.Refusal != nil && len(a.Refusal.Message) > MaxRefusalMessage:
 		return nil, fmt.Errorf("answer: the refusal's message has %d bytes, at most %d", len(a.Refusal.Message), MaxRefusalMessage)
-	case a.Part != nil && len(data) > MaxPart:
-		return nil, fmt.Errorf("answer: part of %d bytes, at most %d", len(data), MaxPart)
 	}
 	if err := a.checkParts(); err != nil {
 		return nil, err

@@ -12,15 +12,12 @@ const (
 	// PartSize is how many signatures one part of a batch has; the last part has what
 	// is left. It is the same whoever makes the parts and whatever the key is, so the
 	// parts of a request are always the same. A signer that is killed signs at most
-	// this many again for each part that it was making.
+	// this many again for each part that it was making. SSH signatures by an RSA key of
+	// 8192 bits, the largest that a signer takes, fit into [MaxAnswer].
 	PartSize = 256
 
 	// MaxParts is how many parts the largest batch has.
 	MaxParts = (statement.MaxDigests + PartSize - 1) / PartSize
-
-	// MaxPart bounds an answer that is a part, in bytes of its JSON. Values by an RSA
-	// key of 8192 bits, the largest that a signer takes, fit.
-	MaxPart = 512 << 10
 )
 
 // Part says which signatures of a batch an answer has. It is answered when all parts
@@ -70,7 +67,7 @@ func (a *Approval) Batch() statement.DigestSet { return a.batch }
 // answer has room for one output.
 func checkBatch(r *Request) *Refusal {
 	if r.IsBatch() && len(r.Outputs) > 1 {
-		return refuseRequest(RefuseBadRequest, "request: outputs: %s is asked for in a request of its own", format.IMA)
+		return refuseRequest(RefuseBadRequest, "request: outputs: a batch is asked for in a request of its own")
 	}
 	return nil
 }
@@ -118,13 +115,13 @@ func (a *Answer) checkParts() error {
 	}
 	switch {
 	case a.Part == nil && batch:
-		return fmt.Errorf("answer: part: is missing, %s is answered in parts", format.IMA)
+		return fmt.Errorf("answer: part: is missing, a batch is answered in parts")
 	case a.Part == nil:
 		return nil
 	case a.Refusal != nil:
 		return fmt.Errorf("answer: part: a refusal is of the whole request")
 	case !batch || len(a.Signatures) != 1:
-		return fmt.Errorf("answer: part: want one output, of format %s", format.IMA)
+		return fmt.Errorf("answer: part: want one output, of a format that is a batch")
 	}
 	return a.Part.check(&a.Signatures[0])
 }

@@ -101,7 +101,7 @@ func TestOnlyABatchHasDigests(t *testing.T) {
 	r.Outputs = sign
 	r.Signables[statement.FileDigests] = inner(0, 3).Signable().Value
 	a, ref = quorum.Check(p, withID(r), noon)
-	wantRefused(t, a, ref, quorum.RefuseBadRequest, false, "outputs: ima is asked for in a request of its own")
+	wantRefused(t, a, ref, quorum.RefuseBadRequest, false, "outputs: a batch is asked for in a request of its own")
 }
 
 // TestInvariant1BatchNeedsItsQuorum: whatever a coordinator writes into a request, no
@@ -204,7 +204,7 @@ func partOf(n, index, size int) *quorum.Answer {
 // TestThePartsOfTheLargestBatch are read back, fit their limit with the largest keys
 // and names, and are different messages.
 func TestThePartsOfTheLargestBatch(t *testing.T) {
-	const rsa8192 = 9 + 1024
+	const rsa8192 = 2200 // as an SSH signature, with the public key in it
 	set := inner(0, statement.MaxDigests)
 	seen := map[string]bool{}
 	for i := range quorum.MaxParts {
@@ -244,7 +244,7 @@ func TestBadPartsAreRefused(t *testing.T) {
 		{"a refusal", 0, func(a *quorum.Answer) {
 			a.Signatures, a.Refusal = nil, &quorum.Refusal{Code: quorum.RefuseHeld, Message: "no"}
 		}, "part: a refusal"},
-		{"another format", 0, func(a *quorum.Answer) { a.Signatures[0].Format = "raw-sha256" }, "of format ima"},
+		{"another format", 0, func(a *quorum.Answer) { a.Signatures[0].Format = "raw-sha256" }, "of a format that is a batch"},
 		{"two outputs", 0, func(a *quorum.Answer) { a.Signatures = append(a.Signatures, a.Signatures[0]) }, "want one output"},
 		{"a part of nothing", 0, func(a *quorum.Answer) { a.Part.Count = 0 }, "part.count: 0"},
 		{"too many parts", 0, func(a *quorum.Answer) { a.Part.Count = quorum.MaxParts + 1 }, "part.count: 41, want 1 to 40"},
@@ -259,7 +259,7 @@ func TestBadPartsAreRefused(t *testing.T) {
 		{"one value more", 0, func(a *quorum.Answer) { a.Signatures[0].Values = append(a.Signatures[0].Values, []byte("x")) }, "256 elements"},
 		{"an empty value", 0, func(a *quorum.Answer) { a.Signatures[0].Values[7] = nil }, "signatures[0].values[7]: is empty"},
 		{"a signature besides", 0, func(a *quorum.Answer) { a.Signatures[0].Signature = []byte("x") }, "signatures[0].signature"},
-		{"too large", 0, func(a *quorum.Answer) { a.Signatures[0].Values[7] = make([]byte, quorum.MaxPart) }, "at most 524288"},
+		{"too large", 0, func(a *quorum.Answer) { a.Signatures[0].Values[7] = make([]byte, quorum.MaxAnswer) }, "at most 1048576"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := partOf(statement.MaxDigests, c.index, 80)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"quorate/internal/sigformat/imasig"
+	"quorate/internal/sigformat/sshsig"
 	"quorate/quorum/format"
 	"quorate/quorum/statement"
 )
@@ -21,6 +22,8 @@ func (k *Key) VerifyValue(f format.Name, digest statement.SHA256, value []byte) 
 			return err
 		}
 		return imasig.Verify(k.Public, id, digest, value)
+	case format.SSHFiles:
+		return sshsig.VerifyBlob(k.Public, Namespace, digest, value)
 	}
 	return fmt.Errorf("%w: format %q is not known here", ErrUnchecked, f)
 }

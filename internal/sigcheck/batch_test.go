@@ -8,6 +8,7 @@ import (
 
 	"quorate/internal/sigcheck"
 	"quorate/internal/sigformat/imasig"
+	"quorate/internal/sigformat/sshsig"
 	"quorate/quorum/format"
 )
 
@@ -18,9 +19,15 @@ func TestVerifyValue(t *testing.T) {
 	value, err := imasig.Sign(k, id, file.SHA256)
 	check(t, err)
 	check(t, c.VerifyValue(format.IMA, file.SHA256, value))
+	blob, err := sshsig.SignBlob(k, sigcheck.Namespace, file.SHA256)
+	check(t, err)
+	check(t, c.VerifyValue(format.SSHFiles, file.SHA256, blob))
+	if c.VerifyValue(format.SSHFiles, file.SHA256, value) == nil || c.VerifyValue(format.IMA, file.SHA256, blob) == nil {
+		t.Error("one format passed as the other")
+	}
 	other := file.SHA256
 	other[0] ^= 1
-	if err := c.VerifyValue(format.IMA, other, value); err == nil {
+	if c.VerifyValue(format.IMA, other, value) == nil || c.VerifyValue(format.SSHFiles, other, blob) == nil {
 		t.Error("good for another file")
 	}
 	if err := (&sigcheck.Key{}).VerifyValue(format.IMA, file.SHA256, value); !errors.Is(err, sigcheck.ErrUnchecked) {

@@ -233,7 +233,7 @@ func (k *Key) Fingerprint(f format.Name) (string, error) {
 	switch f {
 	case format.OpenPGP, format.Cleartext:
 		return k.OpenPGP.Fingerprint(), nil
-	case format.SSHSIG:
+	case format.SSHSIG, format.SSHFiles:
 		pub, err := sshsig.NewPublicKey(k.Public)
 		if err != nil {
 			return "", err

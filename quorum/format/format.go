@@ -34,6 +34,7 @@ const (
 	RawSHA256 Name = "raw-sha256"        // RSA PKCS#1 v1.5 or ECDSA over the SHA-256 of the file: cosign, abuild
 	RawSHA512 Name = "raw-sha512"        // the same over SHA-512
 	VSA       Name = "vsa"               // SLSA verification summary in a DSSE envelope
+	SSHFiles  Name = "sshsig-files"      // a batch: SSHSIG over SHA-256 for each file inside of the artifact
 	IMA       Name = "ima"               // a batch: security.ima for each file inside of the artifact (Linux, signature_v2_hdr)
 )
 
@@ -71,11 +72,12 @@ const (
 type form uint8
 
 const (
-	formOwn   form = iota // bytes that the signer alone composes, under a prefix of the format's own
-	formDER               // the same, but a DER structure: its prefix fits into the start of a file
-	formFile              // the whole file and then fields of the signer
-	formBare              // the whole file and nothing else
-	formInner             // a whole file inside of the artifact and nothing else
+	formOwn      form = iota // bytes that the signer alone composes, under a prefix of the format's own
+	formDER                  // the same, but a DER structure: its prefix fits into the start of a file
+	formFile                 // the whole file and then fields of the signer
+	formBare                 // the whole file and nothing else
+	formInner                // a whole file inside of the artifact and nothing else
+	formInnerOwn             // bytes that the signer composes, of the format's own, about a file inside of the artifact
 )
 
 // Format is one row of the table.
@@ -112,6 +114,7 @@ var formats = []Format{
 	{RawSHA256, SHA256, ".sha256.sig", "application/octet-stream", hashKeys, formBare, needsFile},
 	{RawSHA512, SHA512, ".sha512.sig", "application/octet-stream", hashKeys, formBare, needsFile},
 	{VSA, SHA256, ".vsa.json", "application/vnd.in-toto.vsa+dsse", allKeys, formOwn, ""},
+	{SSHFiles, Digests256, ".files.sshsig", "text/plain; charset=us-ascii", allKeys, formInnerOwn, ""},
 	{IMA, Digests256, ".ima", "text/plain; charset=us-ascii", hashKeys, formInner, needsKernel},
 }
 
@@ -152,7 +155,7 @@ func IsOpenPGP(n Name) bool { return n == OpenPGP || n == Cleartext }
 // IsBatch reports whether one output of the format is many signatures: one for each
 // digest of a [Digests256]. They are asked for in a request of their own and answered
 // in parts.
-func IsBatch(n Name) bool { return n == IMA }
+func IsBatch(n Name) bool { return n == IMA || n == SSHFiles }
 
 // KeyTypeOf returns the kind of a public key.
 func KeyTypeOf(pub crypto.PublicKey) (KeyType, error) {
@@ -222,7 +225,7 @@ func SameKey(a, b Name) error {
 		fa, fb = fb, fa
 	}
 	switch {
-	case fb.form == formInner:
+	case fb.form == formInner || fb.form == formInnerOwn:
 		return fmt.Errorf("formats %q and %q: %w: %s signs every file inside of an artifact, and one may be what %s is meant for", a, b, ErrSharedKey, fb.Name, fa.Name)
 	case fb.form == formBare:
 		return fmt.Errorf("formats %q and %q: %w: %s signs bare files, and a file may read like what %s signs", a, b, ErrSharedKey, fb.Name, fa.Name)

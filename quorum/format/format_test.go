@@ -29,7 +29,7 @@ func TestEveryRowIsWhole(t *testing.T) {
 			t.Errorf("lookup %s: %+v, %v", f.Name, got, err)
 		}
 	}
-	if len(seen) != 2*10 {
+	if len(seen) != 2*11 {
 		t.Errorf("%d formats", len(seen))
 	}
 }
@@ -80,6 +80,7 @@ func TestSameKey(t *testing.T) {
 		{[]format.Name{format.CMS, format.CMSSHA256}, []int{1}},
 		{[]format.Name{format.RawSHA256, format.RawSHA512, format.CMSPlain}, nil},
 		{[]format.Name{format.IMA}, nil},
+		{[]format.Name{format.SSHFiles}, nil},
 	}
 	for i, g := range groups {
 		for j, h := range groups {

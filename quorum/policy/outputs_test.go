@@ -33,16 +33,18 @@ func TestEveryFormatLoads(t *testing.T) {
 			t.Errorf("%s: %v", f.Name, err)
 			continue
 		}
-		needs := map[format.Name]bool{format.Cleartext: false, format.CMSSHA256: false, format.RawSHA256: false, format.VSA: false, format.IMA: false}
+		needs := map[format.Name]bool{format.Cleartext: false, format.CMSSHA256: false, format.RawSHA256: false, format.VSA: false,
+			format.IMA: false, format.SSHFiles: false}
 		want, listed := needs[f.Name]
 		if c := p.Channel("core"); c.NeedsSHA512() != (want || !listed) || policy.NeedsState(c.Sign) != (f.Name == format.OpenPGP) {
 			t.Errorf("%s: SHA-512 %t, state %t", f.Name, c.NeedsSHA512(), policy.NeedsState(c.Sign))
 		}
-		signables := map[format.Name][]string{format.Cleartext: {statement.TextState}, format.IMA: {statement.FileDigests}}
+		signables := map[format.Name][]string{format.Cleartext: {statement.TextState}, format.IMA: {statement.FileDigests},
+			format.SSHFiles: {statement.FileDigests}}
 		if got := policy.Signables(p.Channel("core").Sign); !slices.Equal(got, signables[f.Name]) {
 			t.Errorf("%s: signables %q", f.Name, got)
 		}
-		if got := policy.IsBatch(p.Channel("core").Sign); got != (f.Name == format.IMA) {
+		if got := policy.IsBatch(p.Channel("core").Sign); got != format.IsBatch(f.Name) {
 			t.Errorf("%s: batch %t", f.Name, got)
 		}
 	}

@@ -1,5 +1,6 @@
-// Package sshsig makes and checks armoured SSH signatures from the SHA-512 of a
-// file (OpenSSH PROTOCOL.sshsig), as "ssh-keygen -Y sign" writes them.
+// Package sshsig makes and checks SSH signatures from the digest of a file (OpenSSH
+// PROTOCOL.sshsig), as "ssh-keygen -Y sign" writes them: armoured over SHA-512, and
+// for many files at once without the armour over SHA-256.
 //
 // What is signed is a small structure around the digest and a namespace
 // (section 3). The keys sign as rsa-sha2-512 (RFC 8332), ecdsa-sha2-nistp256 and
@@ -7,7 +8,7 @@
 //
 // Guarantees: those of package sigformat; the writer is our own and the reader is
 // golang.org/x/crypto/ssh. Reading is strict: one armoured block with nothing
-// around it, version 1, SHA-512, the namespace that the caller names, no trailing
+// around it, version 1, the one hash, the namespace that the caller names, no trailing
 // bytes at any level, and only the four algorithms above.
 //
 // Not guaranteed: a time. An SSH signature has none, and no expiry; only the file
@@ -30,9 +31,9 @@ import (
 )
 
 const (
-	preamble = "SSHSIG"
-	version  = 1
-	hashName = "sha512"
+	preamble               = "SSHSIG"
+	version                = 1
+	nameSHA256, nameSHA512 = "sha256", "sha512"
 
 	begin = "-----BEGIN SSH SIGNATURE-----"
 	end   = "-----END SSH SIGNATURE-----"
@@ -48,17 +49,31 @@ type Digest = [64]byte
 // verifies it has to name the same namespace; ssh-keygen and git use "file" and
 // "git".
 func Sign(k *sigformat.Key, namespace string, digest Digest) ([]byte, error) {
-	sig, err := sign(k, namespace, digest)
+	blob, err := sign(k, namespace, nameSHA512, digest[:])
 	if err != nil {
 		return nil, fmt.Errorf("ssh signature: %w", err)
 	}
+	sig := armor(blob)
 	if err := Verify(k.Public(), namespace, digest, sig); err != nil {
 		return nil, fmt.Errorf("%w: %w", sigformat.ErrSignatureCheck, err)
 	}
 	return sig, nil
 }
 
-func sign(k *sigformat.Key, namespace string, digest Digest) ([]byte, error) {
+// SignBlob returns a signature over the file with that SHA-256, without the armour:
+// its base64 is what stands between the lines of the armour.
+func SignBlob(k *sigformat.Key, namespace string, digest [32]byte) ([]byte, error) {
+	blob, err := sign(k, namespace, nameSHA256, digest[:])
+	if err != nil {
+		return nil, fmt.Errorf("ssh signature: %w", err)
+	}
+	if err := VerifyBlob(k.Public(), namespace, digest, blob); err != nil {
+		return nil, fmt.Errorf("%w: %w", sigformat.ErrSignatureCheck, err)
+	}
+	return blob, nil
+}
+
+func sign(k *sigformat.Key, namespace, hashName string, digest []byte) ([]byte, error) {
 	if err := CheckNamespace(namespace); err != nil {
 		return nil, err
 	}
@@ -66,7 +81,7 @@ func sign(k *sigformat.Key, namespace string, digest Digest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := k.SignMessage(nil, signedData(namespace, digest), a.hash)
+	raw, err := k.SignMessage(nil, signedData(namespace, hashName, digest), a.hash)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +95,7 @@ func sign(k *sigformat.Key, namespace string, digest Digest) ([]byte, error) {
 	blob = appendString(blob, nil) // reserved
 	blob = appendString(blob, []byte(hashName))
 	blob = appendString(blob, appendString(appendString(nil, []byte(a.signature)), value))
-	return armor(blob), nil
+	return blob, nil
 }
 
 // CheckNamespace refuses what could not be written into allowed_signers: there a
@@ -98,11 +113,11 @@ func CheckNamespace(s string) error {
 }
 
 // signedData is what the key signs, section 3.
-func signedData(namespace string, digest Digest) []byte {
+func signedData(namespace, hashName string, digest []byte) []byte {
 	b := appendString([]byte(preamble), []byte(namespace))
 	b = appendString(b, nil) // reserved
 	b = appendString(b, []byte(hashName))
-	return appendString(b, digest[:])
+	return appendString(b, digest)
 }
 
 // algorithm is how one kind of key is written and signs.

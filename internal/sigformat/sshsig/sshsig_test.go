@@ -2,6 +2,7 @@ package sshsig_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
 	"errors"
@@ -52,6 +53,41 @@ func TestSSHKeygenVerifies(t *testing.T) {
 				t.Errorf("ssh-keygen verified another namespace:\n%s", out)
 			}
 		})
+	}
+}
+
+// TestSSHKeygenVerifiesBlobs: what has no armour is a signature once it has one.
+func TestSSHKeygenVerifiesBlobs(t *testing.T) {
+	sum := sha256.Sum256(sigkit.Document)
+	for _, s := range sigkit.Keys() {
+		x := sigkit.NewTool(t, "ssh-keygen")
+		blob, err := sshsig.SignBlob(s.Key(t), namespace, sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, err := sshsig.AllowedSigner("archive", namespace, s.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := x.RunInput(sigkit.Document, "ssh-keygen", "-Y", "verify", "-f", x.Write("allowed_signers", line),
+			"-I", "archive", "-n", namespace, "-s", x.Write("sig", armored(blob)))
+		if !strings.Contains(out, "Good \""+namespace+"\" signature for archive") {
+			t.Errorf("%s: %s", s.Name, out)
+		}
+		verify := func(namespace string, digest [32]byte, blob []byte) error {
+			return sshsig.VerifyBlob(s.Public(), namespace, digest, blob)
+		}
+		sigkit.WantError(t, verify("git", sum, blob), "namespace:")
+		sigkit.WantError(t, verify(namespace, sum, unarmored(t, signed(t, s))), "hash algorithm:")
+		if verify(namespace, sha256.Sum256(nil), blob) == nil {
+			t.Errorf("%s: verifies another file", s.Name)
+		}
+		for bit := 0; bit < 8*len(blob); bit += stride(s) {
+			if verify(namespace, sum, sigkit.Flip(blob, bit)) == nil {
+				t.Errorf("%s: bit %d changed, and it verifies", s.Name, bit)
+			}
+		}
+		sigkit.WantError(t, sshsig.Verify(s.Public(), namespace, digest, armored(blob)), "hash algorithm:")
 	}
 }
 

@@ -69,7 +69,7 @@ func parse(blob []byte) (*Signature, error) {
 	if len(w.Reserved) > 0 {
 		return nil, errors.New("reserved: not empty")
 	}
-	if w.Hash != hashName && w.Hash != "sha256" {
+	if w.Hash != nameSHA512 && w.Hash != nameSHA256 {
 		return nil, fmt.Errorf("hash algorithm: %q, want sha512 or sha256", w.Hash)
 	}
 	if err := CheckNamespace(w.Namespace); err != nil {
@@ -96,13 +96,29 @@ func Verify(pub crypto.PublicKey, namespace string, digest Digest, armored []byt
 	if err != nil {
 		return err
 	}
-	if err := s.verify(pub, namespace, digest); err != nil {
+	if err := s.verify(pub, namespace, nameSHA512, digest[:]); err != nil {
 		return fmt.Errorf("ssh signature: %w", err)
 	}
 	return nil
 }
 
-func (s *Signature) verify(pub crypto.PublicKey, namespace string, digest Digest) error {
+// VerifyBlob checks a signature without armour by pub over the file with that
+// SHA-256, in that namespace.
+func VerifyBlob(pub crypto.PublicKey, namespace string, digest [32]byte, blob []byte) error {
+	if len(blob) > maxSignature {
+		return fmt.Errorf("ssh signature: %d bytes, at most %d", len(blob), maxSignature)
+	}
+	s, err := parse(blob)
+	if err == nil {
+		err = s.verify(pub, namespace, nameSHA256, digest[:])
+	}
+	if err != nil {
+		return fmt.Errorf("ssh signature: %w", err)
+	}
+	return nil
+}
+
+func (s *Signature) verify(pub crypto.PublicKey, namespace, hashName string, digest []byte) error {
 	want, err := NewPublicKey(pub)
 	if err != nil {
 		return err
@@ -134,7 +150,7 @@ func (s *Signature) verify(pub crypto.PublicKey, namespace string, digest Digest
 		Reserved  string
 		Hash      string
 		Digest    []byte
-	}{namespace, "", hashName, digest[:]})
+	}{namespace, "", hashName, digest})
 	return want.Verify(append([]byte(preamble), data...), &s.value)
 }
 
