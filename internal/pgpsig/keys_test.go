@@ -202,6 +202,15 @@ func wantError(t testing.TB, err error, part string) {
 	}
 }
 
+// wantNotOver wants a signature over something else. One hash in 65,536 has the
+// two bytes that a signature gives away of it; then the key is what tells.
+func wantNotOver(t testing.TB, err error, what string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), "not over this "+what) && !strings.Contains(err.Error(), "invalid signature") {
+		t.Errorf("error %v, want one that says that the signature is not over this %s", err, what)
+	}
+}
+
 func flip(b []byte, bit int) []byte {
 	c := bytes.Clone(b)
 	c[bit/8] ^= 1 << (bit % 8)

@@ -37,7 +37,7 @@ func TestSignText(t *testing.T) {
 				}
 			}
 			_, err := pgpsig.VerifyText(c, absorbed(append(document, '!')), sig)
-			wantError(t, err, "not over this text")
+			wantNotOver(t, err, "text")
 		})
 	}
 }
