@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -181,8 +182,16 @@ func TestBadSignstarStatesAreRefused(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add("sha256", []byte(`{"h":"`+strings.Repeat("00", 32)+`","tail":"","length":0}`))
+	f.Add("sha256", []byte(`{"h":"`+strings.Repeat("00", 32)+`","tail":"","length":064}`))
+	f.Add("sha256", []byte(`{"h":"`+strings.Repeat("00", 32)+`","tail":"YQ=\n=","length":1}`))
+	f.Add("sha512", []byte(`{"h":"`+strings.Repeat("aF", 64)+`","tail":"YQ==","length":1}`))
 	f.Fuzz(func(t *testing.T, a string, data []byte) {
 		st, err := hashstate.Decode(hashstate.Algorithm(a), data)
+		// White space makes no difference in JSON, but it is not what is written here.
+		spaced, errSpaced := hashstate.Decode(hashstate.Algorithm(a), append([]byte(" "), data...))
+		if (err == nil) != (errSpaced == nil) || !reflect.DeepEqual(st, spaced) {
+			t.Fatalf("%+v (%v), with a space %+v (%v)", st, err, spaced, errSpaced)
+		}
 		if err != nil {
 			return
 		}
