@@ -31,14 +31,17 @@ type envSignature struct {
 // definition"): what a signature covers.
 func PAE(payloadType string, payload []byte) []byte {
 	b := make([]byte, 0, len(payload)+len(payloadType)+32)
+	return append(appendPAEHead(b, payloadType, len(payload)), payload...)
+}
+
+func appendPAEHead(b []byte, payloadType string, size int) []byte {
 	b = append(b, "DSSEv1 "...)
 	b = strconv.AppendInt(b, int64(len(payloadType)), 10)
 	b = append(b, ' ')
 	b = append(b, payloadType...)
 	b = append(b, ' ')
-	b = strconv.AppendInt(b, int64(len(payload)), 10)
-	b = append(b, ' ')
-	return append(b, payload...)
+	b = strconv.AppendInt(b, int64(size), 10)
+	return append(b, ' ')
 }
 
 // Sign encodes the statement, signs it with an Ed25519 or ECDSA P-256 key and
@@ -86,49 +89,70 @@ func signPAE(pae []byte, key crypto.Signer, pub PublicKey) ([]byte, error) {
 	return key.Sign(nil, sum[:], crypto.SHA256)
 }
 
-// openEnvelope takes the envelope apart without believing any of it.
-func openEnvelope(raw []byte) (payload, sig []byte, err error) {
+// openEnvelope takes the envelope apart without believing any of it. The payload is
+// a part of pae.
+func openEnvelope(raw []byte) (pae, payload, sig []byte, err error) {
 	if len(raw) > MaxEnvelope {
-		return nil, nil, refuse(CodeTooLarge, "", "%d bytes, at most %d", len(raw), MaxEnvelope)
+		return nil, nil, nil, refuse(CodeTooLarge, "", "%d bytes, at most %d", len(raw), MaxEnvelope)
 	}
 	var env envelope
 	if err := unmarshal(raw, &env, ""); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if env.PayloadType != PayloadType {
-		return nil, nil, refuse(CodePayloadType, "payloadType", "%q, want %q", clip(env.PayloadType), PayloadType)
+		return nil, nil, nil, refuse(CodePayloadType, "payloadType", "%q, want %q", clip(env.PayloadType), PayloadType)
 	}
 	// One statement, one builder, one signature: a second one is either noise or
 	// an attempt to be counted twice.
 	if len(env.Signatures) != 1 {
-		return nil, nil, refuse(CodeBadEnvelope, "signatures", "%d signatures, want exactly 1", len(env.Signatures))
+		return nil, nil, nil, refuse(CodeBadEnvelope, "signatures", "%d signatures, want exactly 1", len(env.Signatures))
 	}
-	if payload, err = decodeBase64(env.Payload); err != nil {
-		return nil, nil, refuse(CodeBadEnvelope, "payload", "%v", err)
+	if pae, payload, err = decodePAE(env.Payload); err != nil {
+		return nil, nil, nil, refuse(CodeBadEnvelope, "payload", "%v", err)
 	}
-	if sig, err = decodeBase64(env.Signatures[0].Sig); err != nil || len(sig) == 0 {
-		return nil, nil, refuse(CodeBadEnvelope, "signatures[0].sig", "not base64")
+	if sig, err = decodeBase64(0, env.Signatures[0].Sig); err != nil || len(sig) == 0 {
+		return nil, nil, nil, refuse(CodeBadEnvelope, "signatures[0].sig", "not base64")
 	}
-	return payload, sig, nil
+	return pae, payload, sig, nil
+}
+
+// decodePAE decodes a payload behind the room that the rest of its PAE needs.
+func decodePAE(text string) (pae, payload []byte, err error) {
+	const room = 64
+	b, err := decodeBase64(room, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	payload = b[room:]
+	head := appendPAEHead(b[:0:room], PayloadType, len(payload))
+	pae = b[room-len(head):]
+	copy(pae, head)
+	return pae, payload, nil
 }
 
 // decodeBase64 accepts the standard and the URL-safe alphabet (DSSE protocol:
-// "either standard or URL-safe encoding").
-func decodeBase64(s string) ([]byte, error) {
-	if b, err := base64.StdEncoding.Strict().DecodeString(s); err == nil {
-		return b, nil
-	}
-	if b, err := base64.URLEncoding.Strict().DecodeString(s); err == nil {
-		return b, nil
+// "either standard or URL-safe encoding"). In front it leaves room for as many bytes.
+func decodeBase64(room int, s string) ([]byte, error) {
+	for _, e := range [...]*base64.Encoding{strictStd, strictURL} {
+		b := make([]byte, room+e.DecodedLen(len(s)))
+		if n, err := e.Decode(b[room:], []byte(s)); err == nil {
+			return b[:room+n], nil
+		}
 	}
 	return nil, errors.New("not base64")
 }
+
+var strictStd, strictURL = base64.StdEncoding.Strict(), base64.URLEncoding.Strict()
 
 // unmarshal decodes strictly where strictness decides meaning: duplicate keys,
 // invalid UTF-8, names that differ from a known one in case only, and trailing
 // bytes are errors. Unknown fields are passed over, as in-toto asks of every
 // consumer. The path is that of the whole, for errors.
 func unmarshal[T any](data []byte, into *T, path string) error {
+	if unmarshalKnown(data, into) {
+		return nil
+	}
+	*into = *new(T)
 	if err := json.Unmarshal(data, into); err != nil {
 		return explain(err, path)
 	}
@@ -142,6 +166,13 @@ func unmarshal[T any](data []byte, into *T, path string) error {
 		return refuse(CodeBadJSON, path, "a name differs from a known one in case only")
 	}
 	return nil
+}
+
+// unmarshalKnown is unmarshal for JSON in which every name is a known one, to the
+// letter, as in all that [Sign] makes: then no reader finds another meaning in it.
+// Where it returns false it says nothing, and into is to be thrown away.
+func unmarshalKnown[T any](data []byte, into *T) bool {
+	return json.Unmarshal(data, into, json.RejectUnknownMembers(true)) == nil
 }
 
 func explain(err error, path string) error {

@@ -5,7 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"quorate/quorum/internal/corekit"
 	"quorate/quorum/statement"
@@ -43,6 +46,7 @@ func FuzzParsePayload(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload string) {
 		raw := wrap(payload)
 		s, err := statement.Parse(raw)
+		checkUnknownField(t, payload, s, err)
 		if err != nil {
 			return
 		}
@@ -63,6 +67,23 @@ func FuzzParsePayload(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkUnknownField reads the payload once more with a field that nobody knows.
+// That takes another way through the decoder and changes no meaning.
+func checkUnknownField(t *testing.T, payload string, s *statement.Statement, err error) {
+	t.Helper()
+	rest, isObject := strings.CutPrefix(payload, "{")
+	if !isObject || strings.Contains(payload, "~") || strings.Contains(payload, `\u00`) {
+		return // the field could be there already
+	}
+	other, errOther := statement.Parse(wrap(`{"~":0,` + rest))
+	if (err == nil) != (errOther == nil) {
+		t.Fatalf("%v, with an unknown field %v", err, errOther)
+	}
+	if err == nil && !cmp.Equal(s, other, ignoreReceived) {
+		t.Fatalf("with an unknown field it means something else:\n%s", cmp.Diff(s, other, ignoreReceived))
+	}
 }
 
 func checkParsed(t *testing.T, s *statement.Statement, raw []byte) {

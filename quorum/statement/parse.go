@@ -16,11 +16,11 @@ import (
 
 // The JSON of in-toto Statement v1 and SLSA provenance v1, as far as it is used.
 type (
-	jsonStatement struct {
-		Type          string         `json:"_type"`
-		PredicateType string         `json:"predicateType"`
-		Subject       []jsonSubject  `json:"subject"`
-		Predicate     jsontext.Value `json:"predicate"`
+	jsonStatement[P any] struct { // P: *jsonPredicate, or jsontext.Value to read it later
+		Type          string        `json:"_type"`
+		PredicateType string        `json:"predicateType"`
+		Subject       []jsonSubject `json:"subject"`
+		Predicate     P             `json:"predicate"`
 	}
 	jsonSubject struct {
 		Name        string          `json:"name"`
@@ -78,21 +78,15 @@ type (
 // Parse reads an envelope as received. The error is always an [*Error]. The
 // result still has to be verified.
 func Parse(raw []byte) (*Statement, error) {
-	payload, sig, err := openEnvelope(raw)
+	pae, payload, sig, err := openEnvelope(raw)
 	if err != nil {
 		return nil, err
 	}
-	var js jsonStatement
-	if err := unmarshal(payload, &js, ""); err != nil {
+	js, err := readPayload(payload)
+	if err != nil {
 		return nil, err
 	}
-	if js.Type != TypeStatement {
-		return nil, refuse(CodeStatementType, "_type", "%q, want %q", clip(js.Type), TypeStatement)
-	}
-	if js.PredicateType != PredicateProvenance && js.PredicateType != PredicateNoVote {
-		return nil, refuse(CodePredicateType, "predicateType", "%q is not known", clip(js.PredicateType))
-	}
-	s := &Statement{raw: raw, id: ID(raw), sig: sig, payload: sha256.Sum256(payload), pae: PAE(PayloadType, payload)}
+	s := &Statement{raw: raw, id: ID(raw), sig: sig, payload: sha256.Sum256(payload), pae: pae}
 	if err := s.readPredicate(js.Predicate, js.PredicateType == PredicateNoVote); err != nil {
 		return nil, err
 	}
@@ -102,14 +96,37 @@ func Parse(raw []byte) (*Statement, error) {
 	return s, nil
 }
 
-func (s *Statement) readPredicate(value jsontext.Value, noVote bool) error {
-	var p jsonPredicate
-	if len(value) == 0 {
-		return refuse(CodeBadField, "predicate", "is missing")
+// readPayload reads all at once where every name is a known one. Otherwise the
+// predicate is read when it is known to be one of ours.
+func readPayload(payload []byte) (js jsonStatement[*jsonPredicate], err error) {
+	if unmarshalKnown(payload, &js) && js.Predicate != nil {
+		return js, js.checkTypes()
 	}
-	if err := unmarshal(value, &p, "predicate"); err != nil {
-		return err
+	var parts jsonStatement[jsontext.Value]
+	if err := unmarshal(payload, &parts, ""); err != nil {
+		return js, err
 	}
+	if err := parts.checkTypes(); err != nil {
+		return js, err
+	}
+	if len(parts.Predicate) == 0 {
+		return js, refuse(CodeBadField, "predicate", "is missing")
+	}
+	js = jsonStatement[*jsonPredicate]{parts.Type, parts.PredicateType, parts.Subject, new(jsonPredicate)}
+	return js, unmarshal(parts.Predicate, js.Predicate, "predicate")
+}
+
+func (js *jsonStatement[P]) checkTypes() error {
+	if js.Type != TypeStatement {
+		return refuse(CodeStatementType, "_type", "%q, want %q", clip(js.Type), TypeStatement)
+	}
+	if js.PredicateType != PredicateProvenance && js.PredicateType != PredicateNoVote {
+		return refuse(CodePredicateType, "predicateType", "%q is not known", clip(js.PredicateType))
+	}
+	return nil
+}
+
+func (s *Statement) readPredicate(p *jsonPredicate, noVote bool) error {
 	def, run := p.BuildDefinition, p.RunDetails
 	s.Case = Case{def.External.Channel, def.External.Target, def.External.Stage}
 	s.Source, s.Dependencies, s.Byproducts = def.External.Source, def.Dependencies, run.Byproducts
@@ -171,7 +188,7 @@ func readTime(text, path string) (time.Time, error) {
 	return t, nil
 }
 
-func (s *Statement) readStatus(p jsonPredicate, noVote bool) error {
+func (s *Statement) readStatus(p *jsonPredicate, noVote bool) error {
 	s.Status, s.Reason = p.Status, p.Reason
 	switch {
 	case !noVote && (p.Status != "" || p.Reason != ""):
@@ -259,7 +276,7 @@ func readState(alg hashstate.Algorithm, value jsontext.Value, size uint64, diges
 
 // encode writes the payload of a statement.
 func encode(s *Statement) ([]byte, error) {
-	p := jsonPredicate{Status: s.Status, Reason: s.Reason,
+	p := &jsonPredicate{Status: s.Status, Reason: s.Reason,
 		BuildDefinition: jsonBuildDefinition{
 			BuildType:    BuildType,
 			External:     jsonParameters{s.Channel, s.Target, s.Stage, s.Source},
@@ -273,15 +290,12 @@ func encode(s *Statement) ([]byte, error) {
 			Byproducts: s.Byproducts,
 		},
 	}
-	predicate, err := json.Marshal(p, json.Deterministic(true))
-	if err != nil {
-		return nil, err
-	}
-	js := jsonStatement{TypeStatement, PredicateProvenance, make([]jsonSubject, len(s.Artifacts)), predicate}
+	js := &jsonStatement[*jsonPredicate]{TypeStatement, PredicateProvenance, make([]jsonSubject, len(s.Artifacts)), p}
 	if !s.IsVote() {
 		js.PredicateType = PredicateNoVote
 	}
 	for i := range s.Artifacts {
+		var err error
 		if js.Subject[i], err = encodeSubject(&s.Artifacts[i]); err != nil {
 			return nil, err
 		}
