@@ -65,8 +65,20 @@ func (c *Coordinator) examine(batch []entry) error {
 	if err != nil {
 		return fmt.Errorf("read judgements: %w", err)
 	}
-	iter.ForEach(batch, func(e *entry) { e.examine(c.policy, c.reader, judged[e.Seq]) })
+	iter.ForEach(batch, func(e *entry) {
+		e.examine(c.policy, c.reader, judged[e.Seq])
+		e.identify()
+	})
 	return nil
+}
+
+// identify names the message by its bytes, which are hashed once.
+func (e *entry) identify() {
+	if e.stmt != nil {
+		e.SHA256 = e.stmt.ID()
+		return
+	}
+	e.SHA256 = statement.ID(e.Raw)
 }
 
 func (e *entry) examine(p *policy.Policy, r *live.Reader, judged *store.Foreign) {

@@ -12,7 +12,6 @@ import (
 
 	"quorate/coordinator/store"
 	"quorate/internal/bus"
-	"quorate/quorum/statement"
 )
 
 // ErrStreamBack says that the stream does not hold what this database read from
@@ -154,9 +153,7 @@ func toEntries(messages []jetstream.Msg) (batch []entry, pending uint64, err err
 		if err != nil {
 			return nil, 0, fmt.Errorf("read record: %w", err)
 		}
-		raw := m.Data()
-		batch[i].Message = store.Message{Seq: meta.Sequence.Stream, Subject: m.Subject(), Received: meta.Timestamp.UTC(),
-			SHA256: statement.ID(raw), Raw: raw}
+		batch[i].Message = store.Message{Seq: meta.Sequence.Stream, Subject: m.Subject(), Received: meta.Timestamp.UTC(), Raw: m.Data()}
 		pending = meta.NumPending
 	}
 	return batch, pending, nil

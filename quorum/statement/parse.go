@@ -239,7 +239,7 @@ func (a *Artifact) read(js jsonSubject, path string) error {
 		return refuse(CodeBadField, path+"annotations.size", "is missing")
 	}
 	a.Size, a.Manifest = *js.Annotations.Size, js.Annotations.Manifest
-	err := a.readSignables(js.Annotations.Signables, path+"annotations.signables")
+	err := a.readSignables(js.Annotations.Signables, path)
 	if err != nil {
 		return err
 	}
@@ -253,23 +253,23 @@ func (a *Artifact) read(js jsonSubject, path string) error {
 // readState binds the state to the digest beside it. Without that a builder
 // could vote with everybody for the digest and slip in the state of another file.
 func readState(alg hashstate.Algorithm, value jsontext.Value, size uint64, digest []byte, path string) (hashstate.State, error) {
-	path += "annotations.states." + string(alg)
+	field := func(more string) string { return path + "annotations.states." + string(alg) + more }
 	if len(value) == 0 {
-		return hashstate.State{}, refuse(CodeBadState, path, "is missing")
+		return hashstate.State{}, refuse(CodeBadState, field(""), "is missing")
 	}
 	st, err := hashstate.Decode(alg, value)
 	if err != nil {
-		return st, refuse(CodeBadState, path, "%v", err)
+		return st, refuse(CodeBadState, field(""), "%v", err)
 	}
 	sum, err := st.Sum()
 	if err != nil {
-		return st, refuse(CodeBadState, path, "%v", err)
+		return st, refuse(CodeBadState, field(""), "%v", err)
 	}
 	if st.Length != size {
-		return st, refuse(CodeStateMismatch, path+".length", "%d, but the size is %d", st.Length, size)
+		return st, refuse(CodeStateMismatch, field(".length"), "%d, but the size is %d", st.Length, size)
 	}
 	if string(sum) != string(digest) {
-		return st, refuse(CodeStateMismatch, path, "does not finalise to the digest beside it")
+		return st, refuse(CodeStateMismatch, field(""), "does not finalise to the digest beside it")
 	}
 	return st, nil
 }

@@ -65,6 +65,10 @@ func checkTextState(value []byte, size uint64) error {
 // readSignables refuses what it does not know: nothing is dropped in silence from
 // what a builder signed.
 func (a *Artifact) readSignables(values map[string]jsontext.Value, path string) error {
+	if len(values) == 0 {
+		return nil
+	}
+	path += "annotations.signables"
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		check, value := signables[name], values[name]
 		if check == nil {
