@@ -279,7 +279,7 @@ func TestRebuildOfADatabaseBrokenInside(t *testing.T) {
 	want := dump(t, w.state())
 	db := filepath.Join(w.state(), "coordinator.db")
 	data := must(os.ReadFile(db))(t)
-	const page = 4096
+	const page = 8192
 	for i := 2 * page; i < len(data); i++ { // the schema, in the first pages, stays
 		data[i] = 0xff
 	}

@@ -29,6 +29,11 @@ var migrations embed.FS
 // applicationID marks the file as a coordinator's database.
 const applicationID = 0x51_43_4f_52 // "QCOR"
 
+// pageSize is twice the usual one: a page is written twice, by a call to the system
+// for each of its parts, and a page of 4096 bytes holds two statements at most.
+// Larger ones cost more where single statements arrive.
+const pageSize = 8192
+
 // ErrNotFound says that there is no such row.
 var ErrNotFound = errors.New("not found")
 
@@ -54,7 +59,8 @@ func open(path string, create bool) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	db, err := sqlite.Open(background, path, sqlite.Options{ApplicationID: applicationID, Migrations: files, Create: create, Readers: 2 * runtime.NumCPU()})
+	db, err := sqlite.Open(background, path, sqlite.Options{ApplicationID: applicationID, Migrations: files, Create: create,
+		Readers: 2 * runtime.NumCPU(), PageSize: pageSize})
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +79,7 @@ func tune(tx *Tx) error {
 		// statement would read pages again.
 		"PRAGMA cache_size = -32768",
 		// A page that many commits change is copied into the file once.
-		"PRAGMA wal_autocheckpoint = 8192",
+		"PRAGMA wal_autocheckpoint = 4096",
 	} {
 		if err := tx.run(q); err != nil {
 			return err

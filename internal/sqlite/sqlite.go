@@ -72,6 +72,10 @@ type Options struct {
 	// Readers bounds the connections that read at the same time. Zero means
 	// four.
 	Readers int
+
+	// PageSize is that of a new database in bytes, a power of two from 512 to 65536;
+	// an existing one keeps its own. Zero means SQLite's, which is 4096.
+	PageSize int
 }
 
 // DB is an open database. Its methods may be called concurrently.
@@ -219,6 +223,11 @@ func (db *DB) prepare(ctx context.Context, o Options, migrations []migration) er
 	if !fresh {
 		if err := db.checkMigrations(ctx, migrations); err != nil {
 			return err
+		}
+	} else if o.PageSize != 0 {
+		// It counts only until something is written. A pragma takes no parameters.
+		if _, err := db.write.ExecContext(ctx, fmt.Sprintf("PRAGMA page_size = %d", o.PageSize)); err != nil {
+			return fmt.Errorf("set page size: %w", err)
 		}
 	}
 	if err := db.useWAL(ctx); err != nil {

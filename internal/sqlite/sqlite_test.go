@@ -379,3 +379,31 @@ func TestBackupThatFailsLeavesNothing(t *testing.T) {
 		t.Error("a file was left behind")
 	}
 }
+
+// TestPageSize: it is chosen once, for a new database, and its copy has it too.
+func TestPageSize(t *testing.T) {
+	path := newPath(t)
+	opened := func(path string, size int, create bool) *sqlite.DB {
+		o := options(first)
+		o.PageSize, o.Create = size, create
+		db, err := sqlite.Open(t.Context(), path, o)
+		check(t, err)
+		t.Cleanup(func() { _ = db.Close() })
+		return db
+	}
+	want := func(db *sqlite.DB) {
+		t.Helper()
+		var size int
+		check(t, db.Read().QueryRow("PRAGMA page_size").Scan(&size))
+		if size != 8192 {
+			t.Errorf("pages of %d bytes, want 8192", size)
+		}
+	}
+	db := opened(path, 8192, true)
+	want(db)
+	copied := newPath(t)
+	check(t, db.Backup(t.Context(), copied))
+	want(opened(copied, 0, false))
+	check(t, db.Close())
+	want(opened(path, 16384, false))
+}
