@@ -21,8 +21,12 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(corekit.Sign(corekit.NoVote("a", statement.Failed)).Raw())
 	f.Add(envelope(statement.PayloadType, "{}", "AA=="))
+	for _, r := range [][2]string{{"=", "\\n="}, {"=", "\n="}, {`"keyid":"`, `"keyid":"\"`}, {`"}]}`, `="}]}`}, {`"}]}`, `"},{}]}`}} {
+		f.Add(bytes.Replace(corekit.Sign(sample()).Raw(), []byte(r[0]), []byte(r[1]), 1))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, err := statement.Parse(raw)
+		checkSpace(t, raw, s, err)
 		if err != nil {
 			var e *statement.Error
 			if !errors.As(err, &e) || e.Code == "" || s != nil {
@@ -67,6 +71,22 @@ func FuzzParsePayload(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkSpace reads the envelope once more behind a space. That takes another way
+// through it and changes no meaning.
+func checkSpace(t *testing.T, raw []byte, s *statement.Statement, err error) {
+	t.Helper()
+	if len(raw) >= statement.MaxEnvelope {
+		return
+	}
+	other, errOther := statement.Parse(append([]byte(" "), raw...))
+	if (err == nil) != (errOther == nil) {
+		t.Fatalf("%v, behind a space %v", err, errOther)
+	}
+	if err == nil && (!cmp.Equal(s, other, ignoreReceived) || s.PayloadID() != other.PayloadID()) {
+		t.Fatalf("behind a space it means something else:\n%s", cmp.Diff(s, other, ignoreReceived))
+	}
 }
 
 // checkUnknownField reads the payload once more with a field that nobody knows.
