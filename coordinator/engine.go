@@ -71,8 +71,10 @@ func (c *Coordinator) decideAll(ctx context.Context, batches <-chan []entry) err
 	return nil
 }
 
-// behind reports whether more than a batch is waiting in the stream.
-func (c *Coordinator) behind() bool { return c.lag.Load() > batchMessages }
+// behind reports whether so many messages are waiting in the stream that deciding
+// would hold them up. What is behind a batch may be less than the next one, which is
+// being looked at meanwhile.
+func (c *Coordinator) behind() bool { return c.lag.Load() > batchMessages/8 }
 
 // nextBatch returns a batch if there is one. While many messages are waiting it
 // gives the reader a moment: deciding would take the processor away from it.
