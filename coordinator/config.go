@@ -29,6 +29,7 @@ const (
 	fileLock   = "lock"
 
 	fileUsersLock = "users.lock" // held while users.toml is changed
+	fileUsersIn   = "users.in"   // which users.toml the running bus goes by
 	dirBus        = "bus"
 )
 

@@ -60,7 +60,7 @@ type Coordinator struct {
 	lag        atomic.Uint64 // messages that the stream still has for us
 	target     atomic.Uint64 // end of the stream when it was first attached to
 	caughtUp   atomic.Bool   // everything up to target is recorded and decided
-	usersSeen  atomic.Value  // of userFile
+	users      usersState
 
 	files     *files        // nil: none are kept
 	filesWake chan struct{} // capacity 1
@@ -220,7 +220,7 @@ func (c *Coordinator) startEmbedded(private bool) error {
 	if err != nil {
 		return err
 	}
-	c.usersSeen.Store(seen)
+	c.users.seen = seen
 	c.server, err = embedded.Start(embedded.Options{StoreDir: filepath.Join(c.dir, dirBus), Host: host, Port: port, Users: users, Logger: c.log, DontListen: private,
 		CertFile: c.optional(c.config.NATS.TLSCert), KeyFile: c.optional(c.config.NATS.TLSKey)})
 	if err != nil || private {
@@ -232,11 +232,15 @@ func (c *Coordinator) startEmbedded(private bool) error {
 // writeBusURL tells people and scripts on this machine where the bus is. It is no
 // secret. Whoever waits for the file sees all of it or none.
 func (c *Coordinator) writeBusURL() error {
-	path := filepath.Join(c.dir, fileBusURL)
-	if err := os.WriteFile(path+".new", []byte(c.server.URL()+"\n"), 0o644); err != nil {
+	c.wroteURL = true
+	return replaceFile(c.path(fileBusURL), c.server.URL()+"\n")
+}
+
+// replaceFile writes a file for others on this machine.
+func replaceFile(path, text string) error {
+	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
 		return err
 	}
-	c.wroteURL = true
 	return os.Rename(path+".new", path)
 }
 
@@ -284,7 +288,8 @@ func (c *Coordinator) release() {
 		c.conn.Close()
 	}
 	if c.wroteURL {
-		_ = os.Remove(filepath.Join(c.dir, fileBusURL))
+		_ = os.Remove(c.path(fileBusURL))
+		_ = os.Remove(c.path(fileUsersIn))
 	}
 	if c.server != nil {
 		c.server.Shutdown()

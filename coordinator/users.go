@@ -2,17 +2,22 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
 	"quorate/internal/bus"
 )
 
 // usersPoll is how often the file of users is looked at.
-const usersPoll = time.Second
+const usersPoll = 200 * time.Millisecond
 
 // userFile is what tells one version of the file of users from another.
 type userFile struct {
@@ -25,58 +30,159 @@ func (f userFile) same(o userFile) bool {
 	return f.modified.Equal(o.modified) && f.size == o.size && os.SameFile(f.inode, o.inode)
 }
 
+// mark is the version as the file of [tellUsers] has it. Everybody who enrols makes
+// the file longer, so time and size are enough.
+func (f userFile) mark() string { return fmt.Sprintf("%d %d\n", f.modified.UnixNano(), f.size) }
+
+func lookAtUsers(dir string) (userFile, error) {
+	info, err := os.Stat(filepath.Join(dir, fileUsers))
+	if err != nil {
+		return userFile{}, fmt.Errorf("look at users: %w", err)
+	}
+	return userFile{info.ModTime(), info.Size(), info}, nil
+}
+
 // readUsers reads the users and the mark of the file they stand in. The mark is
 // taken first: a file that is replaced in between is read once more.
 func readUsers(dir string) (userFile, []bus.User, error) {
-	info, err := os.Stat(filepath.Join(dir, fileUsers))
+	seen, err := lookAtUsers(dir)
 	if err != nil {
-		return userFile{}, nil, configError(hintInit, "read users: %w", err)
+		return userFile{}, nil, configError(hintInit, "%w", err)
 	}
 	users, err := loadUsers(dir)
-	return userFile{info.ModTime(), info.Size(), info}, users, err
+	return seen, users, err
+}
+
+// usersState is how far the users that stand in the file are let in.
+type usersState struct {
+	mu   sync.Mutex // held for a whole reload
+	seen userFile   // the version that was tried last
+	due  bool       // it was taken, but not all consumers could be made
+	bad  bool       // it could not be used
+	told string     // the mark that was left last
 }
 
 // watchUsers lets in who is enrolled while the coordinator runs.
 func (c *Coordinator) watchUsers(ctx context.Context) error {
+	// The first attempt to attach must not fail, and a reload would disturb it.
+	select {
+	case <-c.attached:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if c.server == nil {
 		<-ctx.Done()
 		return ctx.Err()
 	}
 	for {
+		if err := c.ReloadUsers(ctx); err != nil && ctx.Err() == nil {
+			c.log.Error("users not reloaded", "error", err)
+		}
 		if err := sleep(ctx, usersPoll); err != nil {
 			return err
-		}
-		if err := c.ReloadUsers(ctx); err != nil {
-			c.log.Error("users not reloaded", "error", err)
 		}
 	}
 }
 
-// ReloadUsers lets the embedded bus know of a changed list of users. It is called
-// every second.
+// ReloadUsers lets the embedded bus know of a changed list of users, and leaves
+// word of it. It is called several times a second.
 func (c *Coordinator) ReloadUsers(ctx context.Context) error {
 	if c.server == nil {
 		return nil
 	}
-	info, err := os.Stat(filepath.Join(c.dir, fileUsers))
+	u := &c.users
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now, err := lookAtUsers(c.dir)
 	if err != nil {
-		return fmt.Errorf("look at users: %w", err)
+		return err
 	}
-	if seen, ok := c.usersSeen.Load().(userFile); ok && seen.same(userFile{info.ModTime(), info.Size(), info}) {
-		return nil
+	if !u.seen.same(now) {
+		if err := c.takeUsers(u); err != nil {
+			return err
+		}
 	}
+	if u.due {
+		if err := c.ensureConsumers(ctx); err != nil {
+			return err // made the next time
+		}
+		u.due = false
+	}
+	if mark := u.seen.mark(); !u.bad && u.told != mark {
+		if err := replaceFile(c.path(fileUsersIn), mark); err != nil {
+			return fmt.Errorf("leave word of the users: %w", err)
+		}
+		u.told = mark
+	}
+	return nil
+}
+
+func (c *Coordinator) takeUsers(u *usersState) error {
 	seen, users, err := readUsers(c.dir)
 	if err != nil {
 		return err
 	}
 	// Stored before it is tried: a file that cannot be used is complained
 	// about once.
-	c.usersSeen.Store(seen)
+	u.seen, u.bad = seen, true
 	if err := c.server.Reload(users); err != nil {
 		return err
 	}
+	u.bad, u.due = false, true
 	c.log.Info("users reloaded", "users", len(users))
-	return c.ensureConsumers(ctx)
+	return nil
+}
+
+// admitLimit is how long [AwaitAdmission] waits for the running coordinator.
+const admitLimit = 10 * time.Second
+
+// admitTries is how often it looks before it doubts that one runs.
+const admitTries = 20
+
+// ErrNotAdmitted says that a coordinator runs and has not let in who was enrolled.
+var ErrNotAdmitted = errors.New("the running coordinator has not taken the new users in yet (hint: see its log)")
+
+// AwaitAdmission returns when the embedded bus of the coordinator that runs on the
+// state directory answers everybody in the file of users; at once if none runs.
+func AwaitAdmission(ctx context.Context, state string) error {
+	ctx, cancel := context.WithTimeout(ctx, admitLimit)
+	defer cancel()
+	for tries := 0; ; tries++ {
+		now, err := lookAtUsers(state)
+		if err != nil {
+			return err
+		}
+		in, err := os.ReadFile(filepath.Join(state, fileUsersIn))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look whether the users are let in: %w", err)
+		}
+		address, err := os.ReadFile(filepath.Join(state, fileBusURL))
+		if string(in) == now.mark() || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		// Not asked at once: a bus with TLS complains of who hangs up.
+		if tries == admitTries && !listens(string(address)) {
+			return nil
+		}
+		if sleep(ctx, usersPoll/4) != nil {
+			return ErrNotAdmitted
+		}
+	}
+}
+
+// listens reports whether there is anybody at the address of a bus. A coordinator
+// that was killed leaves it behind.
+func listens(address string) bool {
+	u, err := url.Parse(strings.TrimSpace(address))
+	if err != nil {
+		return false
+	}
+	conn, err := net.DialTimeout("tcp", u.Host, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // ensureConsumers makes the consumers that builders and signers bind to. With a

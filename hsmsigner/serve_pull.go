@@ -13,8 +13,11 @@ const (
 	// gives a request to somebody else after a minute of silence.
 	keepAlive = 20 * time.Second
 
-	// rebind is the pause before a consumer that was lost is looked for again.
-	rebind = 5 * time.Second
+	// rebind is the pause before a consumer that was not found is looked for again,
+	// and rebindSoon before one that could be read until now: the bus reloads its
+	// users and answers nobody for a moment whenever somebody is enrolled.
+	rebind     = 5 * time.Second
+	rebindSoon = 250 * time.Millisecond
 
 	// pullWait is how long one pull stays open at the bus, and so how long the end
 	// of a signer takes at most: what the bus sends to a pull that nobody waits for
@@ -27,25 +30,30 @@ const (
 func (v *Server) pull(ctx context.Context, label string) {
 	ahead := newLookAhead()
 	for ctx.Err() == nil {
-		err := v.pullUntilLost(ctx, label, ahead)
+		found, err := v.pullUntilLost(ctx, label, ahead)
 		if ctx.Err() != nil {
 			return
 		}
+		pause := rebind
+		if found {
+			pause = rebindSoon
+		}
 		v.log.Warn("no requests can be read", "key", label, "error", err)
 		select {
-		case <-time.After(rebind):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
 }
 
-func (v *Server) pullUntilLost(ctx context.Context, label string, ahead *lookAhead) error {
+// pullUntilLost also reports whether the consumer was found.
+func (v *Server) pullUntilLost(ctx context.Context, label string, ahead *lookAhead) (found bool, err error) {
 	if err := v.conn.Ready(ctx); err != nil {
-		return err
+		return false, err
 	}
 	consumer, err := v.conn.SignerConsumer(ctx, label)
 	if err != nil {
-		return err
+		return false, err
 	}
 	v.log.Info("reading requests", "key", label)
 	for ctx.Err() == nil {
@@ -55,10 +63,10 @@ func (v *Server) pullUntilLost(ctx context.Context, label string, ahead *lookAhe
 			consumer, err = v.conn.SignerConsumer(ctx, label)
 		}
 		if err != nil {
-			return fmt.Errorf("read requests: %w", err)
+			return true, fmt.Errorf("read requests: %w", err)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // pullOnce reads as much as there is room for. It returns when the pull is over at

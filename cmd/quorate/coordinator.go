@@ -98,7 +98,7 @@ type coordinatorEnrollCmd struct {
 }
 
 func (coordinatorEnrollCmd) Help() string {
-	return `Adds the user to users.toml. A running coordinator with its embedded bus notices within two seconds; a NATS server of your own needs the new output of "quorate coordinator nats-config".
+	return `Adds the user to users.toml. If a coordinator with its embedded bus runs there, the command ends when the bus answers the user; a NATS server of your own needs the new output of "quorate coordinator nats-config".
 
 Enrolment lets a builder speak. Whether its word counts is the policy's to say.`
 }
@@ -119,9 +119,12 @@ func (c *coordinatorEnrollCmd) Run() error {
 	}
 	if changed {
 		fmt.Fprintf(os.Stderr, "enrolled %s as %s\n", c.Name, c.Role)
-		return nil
+	} else {
+		fmt.Fprintf(os.Stderr, "%s is enrolled already\n", c.Name)
 	}
-	fmt.Fprintf(os.Stderr, "%s is enrolled already\n", c.Name)
+	if err := coordinator.AwaitAdmission(context.Background(), c.State); err != nil {
+		return &exitError{exitFailure, err, "the user is in users.toml and gets in when the coordinator reads it"}
+	}
 	return nil
 }
 

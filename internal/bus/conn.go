@@ -38,7 +38,8 @@ type Options struct {
 
 	// Retry makes Connect succeed even while the server is away or does not
 	// know the user yet, and never gives up. For daemons. Without it, Connect
-	// returns the first failure.
+	// fails at once where no server is, and where one refuses the user after the
+	// time that a reload of the users may take.
 	Retry bool
 
 	// Timeout bounds one publish or request, from sending to the answer. Zero
@@ -64,10 +65,11 @@ type Conn struct {
 	away    seldom      // limits how often an unreachable server is mentioned
 
 	mu sync.Mutex
-	// waiting and inboxDenied are owned by mu. waiting holds, per subject, the
+	// waiting, inboxDenied and lost are owned by mu. waiting holds, per subject, the
 	// calls that the server may still deny.
 	waiting     map[string]map[*call]struct{}
 	inboxDenied error
+	lost        time.Time // since when there is no connection; zero while there is one
 }
 
 // InboxPrefix is the prefix of the subjects on which the named user gets
@@ -92,9 +94,13 @@ func Connect(o Options) (*Conn, error) {
 		nats.Nkey(public, key.Sign),
 		nats.CustomInboxPrefix(InboxPrefix(o.Name)),
 		nats.MaxReconnects(-1),
+		nats.CustomReconnectDelay(reconnectDelay),
+		// A reload refuses users for a moment that it knows; and one who is removed
+		// and added again must get in without anybody restarting the agent.
+		nats.IgnoreAuthErrorAbort(),
 		nats.PingInterval(20*time.Second))
 	opts = append(opts, o.transport()...)
-	if c.nc, err = nats.Connect(o.URL, opts...); err != nil {
+	if c.nc, err = connectPatiently(o.URL, opts); err != nil {
 		return nil, connectError(err, o, public)
 	}
 	if err := c.clients(); err != nil {
@@ -117,7 +123,7 @@ func (c *Conn) clients() (err error) {
 }
 
 func newConn(o Options) *Conn {
-	c := &Conn{name: o.Name, timeout: o.Timeout, log: o.Logger, server: o.server(), waiting: map[string]map[*call]struct{}{}}
+	c := &Conn{name: o.Name, timeout: o.Timeout, log: o.Logger, server: o.server(), waiting: map[string]map[*call]struct{}{}, lost: time.Now()}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
 	}
@@ -148,9 +154,7 @@ func (o Options) transport() []nats.Option {
 		opts = append(opts, nats.InProcessServer(o.InProcess))
 	}
 	if o.Retry {
-		// A user who is removed and added again, or enrolled after the agent
-		// was started, must get in without anybody restarting the agent.
-		opts = append(opts, nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort())
+		opts = append(opts, nats.RetryOnFailedConnect(true))
 	}
 	return opts
 }
@@ -160,9 +164,11 @@ func (c *Conn) handlers() []nats.Option {
 	return []nats.Option{
 		nats.ErrorHandler(c.onError),
 		nats.ConnectHandler(func(nc *nats.Conn) {
+			c.onConnect()
 			c.log.Info("bus connected", "server", c.connectedTo(nc))
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			c.onConnect()
 			c.log.Info("bus reconnected", "server", c.connectedTo(nc))
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.onUnreachable(err) }),
@@ -226,7 +232,7 @@ func connectError(err error, o Options, public string) error {
 	switch {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
 		return fmt.Errorf("connect to bus as %s: %w: %w (hint: the server's users must have nkey %s)", o.Name, ErrUnauthorized, err, public)
-	case isUnavailable(err) || isNetwork(err):
+	case isUnavailable(err) || isNetwork(err) || isCutOff(err):
 		return fmt.Errorf("connect to bus at %q: %w: %w", o.URL, ErrUnavailable, err)
 	default:
 		return fmt.Errorf("connect to bus at %q: %w", o.URL, err)

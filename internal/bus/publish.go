@@ -8,6 +8,8 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -84,11 +86,12 @@ func payloadLimit(stream string) int {
 	return MaxRequest
 }
 
-// Request sends data to whoever serves subject and returns the answer.
+// Request sends data to whoever serves subject and returns the answer. While none
+// comes it is sent again, so it must be a question that may be asked twice.
 func (c *Conn) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
 	var reply *nats.Msg
 	err := c.guard(ctx, subject, func(ctx context.Context) (err error) {
-		reply, err = c.nc.RequestWithContext(ctx, subject, data)
+		reply, err = c.ask(ctx, subject, data)
 		return err
 	})
 	if err != nil {
@@ -100,11 +103,14 @@ func (c *Conn) Request(ctx context.Context, subject string, data []byte) ([]byte
 // guard runs op, which sends to subject and waits for an answer, and ends it as
 // soon as the answer cannot come any more: because the server denied the
 // subject, because this user cannot read its inbox, or because the connection
-// broke.
+// broke. What may have passed in a moment is tried again.
 func (c *Conn) guard(ctx context.Context, subject string, op func(context.Context) error) error {
-	parent := ctx
-	ctx, stop := context.WithTimeout(ctx, c.timeout)
+	limited, stop := context.WithTimeout(ctx, c.timeout)
 	defer stop()
+	return c.patiently(limited, func() error { return c.guardOnce(ctx, limited, subject, op) })
+}
+
+func (c *Conn) guardOnce(parent, ctx context.Context, subject string, op func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
@@ -176,6 +182,11 @@ func isUnavailable(err error) bool {
 func isNetwork(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op)
+}
+
+// isReset reports a connection that the other end closed.
+func isReset(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // errCodeMessageTooLarge is JetStream's "message size exceeds maximum allowed".
@@ -260,7 +271,16 @@ func (c *Conn) onDisconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.inboxDenied = nil
+	if c.lost.IsZero() {
+		c.lost = time.Now()
+	}
 	c.wakeAll(errDisconnected)
+}
+
+func (c *Conn) onConnect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost = time.Time{}
 }
 
 // wakeAll needs c.mu.

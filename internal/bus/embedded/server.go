@@ -157,17 +157,18 @@ func (s *Server) Reload(users []bus.User) error {
 	defer s.mu.Unlock()
 	next := s.opts
 	next.Users = users
-	// Twice: the server does not activate the imports of an account that is new
-	// in a reload, only those of one it knew before. After the first round it
-	// knows them all.
-	for range 2 {
-		opts, err := serverOptions(next)
-		if err != nil {
-			return fmt.Errorf("reload bus users: %w", err)
-		}
-		if err := s.ns.ReloadOptions(opts); err != nil {
-			return fmt.Errorf("reload bus users: %w", err)
-		}
+	opts, err := serverOptions(next)
+	if err != nil {
+		return fmt.Errorf("reload bus users: %w", err)
+	}
+	// The server does not activate the imports of an account that is new in a
+	// reload, only those of one it knew before. Made known here, and not by a
+	// second reload: each is a moment in which requests of everybody fail.
+	for _, a := range opts.Accounts {
+		s.ns.LookupOrRegisterAccount(a.Name)
+	}
+	if err := s.ns.ReloadOptions(opts); err != nil {
+		return fmt.Errorf("reload bus users: %w", err)
 	}
 	s.opts = next
 	return nil
