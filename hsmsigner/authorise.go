@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"quorate/hsmsigner/ledger"
@@ -124,6 +126,22 @@ func usable(k Key, f policy.Format, at time.Time) *denial {
 			k.X509.NotBefore.Format(time.RFC3339), k.X509.NotAfter.Format(time.RFC3339))
 	}
 	return validity(k, err, k.X509.NotBefore, at)
+}
+
+// checkKeys reports the keys that the policy asks for and that a request would be
+// refused for now, because of their certificates.
+func (s *Signer) checkKeys() error {
+	r, at := s.rules.Load(), s.now()
+	var problems []error
+	for _, label := range slices.Sorted(maps.Keys(r.keys)) {
+		for _, f := range formatsIn(r.policy, label) {
+			if den := usable(r.keys[label], f, at); den != nil {
+				problems = append(problems, errors.New(den.Message))
+				break
+			}
+		}
+	}
+	return errors.Join(problems...)
 }
 
 func validity(k Key, err error, since, at time.Time) *denial {

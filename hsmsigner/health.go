@@ -200,7 +200,7 @@ func (h *health) checks(ctx context.Context) map[string]error {
 		out["token"] = errors.New("the token is not open yet; the log says why")
 		return out
 	}
-	out["token"], out["policy"], out["canary"] = nil, nil, now.canaries.check()
+	out["token"], out["policy"], out["canary"], out["keys"] = nil, nil, now.canaries.check(), now.signer.checkKeys()
 	if !now.token.Process().Up {
 		out["token"] = errors.New("the token's process is down; the log says why")
 	}
@@ -220,15 +220,22 @@ func (h *health) checkBus() error {
 // ledgerLimit is how long a check waits for others that write.
 const ledgerLimit = 5 * time.Second
 
+// checkLedger tries to write once a write has failed, so that nobody has to wait for
+// the next request to know that there is room again.
 func (h *health) checkLedger(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, ledgerLimit)
 	defer cancel()
-	switch err := h.ledger.Check(ctx); {
-	case err != nil:
+	check, failing := h.ledger.Check, h.metrics.ledgerFailing.Load()
+	if failing {
+		check = h.ledger.Probe
+	}
+	if err := check(ctx); err != nil {
 		h.log.Error("ledger cannot be used", "error", err)
 		return errors.New("the ledger cannot be used; the log says why")
-	case h.metrics.ledgerFailing.Load():
-		return errors.New("the newest write to the ledger failed; the log says why")
+	}
+	if failing {
+		h.metrics.ledgerFailing.Store(false)
+		h.log.Info("ledger can be written again")
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ var (
 	descPolicy        = desc("policy_version", "Version of the policy in force.")
 	descExpiry        = desc("policy_expires_timestamp_seconds", "When the policy in force expires.")
 	descCanary        = desc("canary_success_timestamp_seconds", "When the key signed its newest good canary; 0 if it never did.", "key")
+	descKeyExpiry     = desc("key_expires_timestamp_seconds", "When the first of the key's certificates ends, or the OpenPGP one was revoked; 0 if for all time, absent if never.", "key")
 	descCanaryFailure = desc("canary_failures_total", "Canaries that the key did not sign, or signed badly.", "key")
 )
 
@@ -27,7 +28,7 @@ type healthCollector struct{ *health }
 
 func (c *healthCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descTokenUp, descLogins, descRestarts, descDeadlines, descRetries, descQueue, descBusy, descWorkers,
-		descPolicy, descExpiry, descCanary, descCanaryFailure} {
+		descPolicy, descExpiry, descKeyExpiry, descCanary, descCanaryFailure} {
 		ch <- d
 	}
 }
@@ -60,7 +61,10 @@ func (c *healthCollector) Collect(ch chan<- prometheus.Metric) {
 	policy := now.signer.Policy()
 	gauge(descPolicy, float64(policy.Version))
 	gauge(descExpiry, float64(policy.Expires.Unix()))
-	for label := range now.signer.keys() {
+	for label, k := range now.signer.keys() {
+		if end, ok := k.ends(); ok {
+			gauge(descKeyExpiry, float64(max(end.Unix(), 0)), label)
+		}
 		r := now.canaries.result(label)
 		at := 0.0
 		if !r.success.IsZero() {

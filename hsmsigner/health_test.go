@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -186,7 +187,8 @@ func (s *healthy) wantDocumented() {
 	}
 }
 
-// TestHealthShowsLedger: the newest write failed, and then one succeeded.
+// TestHealthShowsLedger: a write failed, and nobody asks for a signature when there
+// is room again.
 func TestHealthShowsLedger(t *testing.T) {
 	ownToken(t)
 	s := openHealthy(t, "unix:"+filepath.Join(t.TempDir(), "health.sock"))
@@ -202,14 +204,56 @@ func TestHealthShowsLedger(t *testing.T) {
 		}
 	})
 	must(signer.Answer(t.Context(), data))(t)
+	if _, r := s.ready(); r.Checks["ledger"].OK || s.metric("ledger_errors_total") == 0 {
+		t.Errorf("%+v", r)
+	}
 	room()
 	if inWork != 1 || s.metric("requests_in_work") != 0 {
 		t.Errorf("%v requests were in work, and %v are", inWork, s.metric("requests_in_work"))
 	}
-	if _, r := s.ready(); r.Checks["ledger"].OK || s.metric("ledger_errors_total") == 0 {
+	if _, r := s.ready(); !r.Checks["ledger"].OK {
+		t.Errorf("there is room again: %+v", r)
+	}
+	s.log.has(t, "ledger can be written again")
+}
+
+// TestHealthShowsKeys: a key whose certificate is revoked or has ended is named, and
+// one that the policy does not ask for holds nobody up.
+func TestHealthShowsKeys(t *testing.T) {
+	ownToken(t)
+	s := openHealthy(t, "unix:"+filepath.Join(t.TempDir(), "health.sock"))
+	s.run()
+	s.awaitReady()
+	put := func(label string, data []byte) {
+		t.Helper()
+		i := slices.IndexFunc(s.config.Keys, func(k hsmsigner.KeyConfig) bool { return k.Label == label })
+		s.config.Keys[i].Certificate = writeFile(t, filepath.Join(t.TempDir(), label), data, 0o600)
+		check(t, s.service.Reload())
+	}
+	put("ed25519", expired(t, "ed25519"))
+	_, dead, err := hsmsigner.Key{Label: "p256", Certificate: certificate(t, "p256")}.Revoke(t.Context(), soft.token, pgpsig.ReasonCompromised, "stolen", now.Add(-time.Hour))
+	check(t, err)
+	put("p256", dead.Bytes())
+	_, r := s.ready()
+	said := r.Checks["keys"].Message
+	if r.Ready || !strings.Contains(said, `"ed25519"`) || !strings.Contains(said, "expired") || !strings.Contains(said, `"p256": its OpenPGP certificate is revoked`) || strings.Contains(said, "p384") {
 		t.Errorf("%+v", r)
 	}
-	must(signer.Answer(t.Context(), data))(t)
+	if got := s.metric(`key_expires_timestamp_seconds{key="ed25519"}`); got != float64(now.Add(-time.Hour).Unix()) {
+		t.Errorf("ends at %v", got)
+	}
+	if got := s.metric(`key_expires_timestamp_seconds{key="p256"}`); got != 0 {
+		t.Errorf("a compromised key ends at %v", got)
+	}
+	put("ed25519", certificate(t, "ed25519").Bytes())
+	put("p256", certificate(t, "p256").Bytes())
+	s.awaitReady()
+
+	// What nobody may ask for holds nobody up.
+	put("p256", dead.Bytes())
+	text := policyText(t, 8, func(p string) string { return strings.ReplaceAll(p, `key = "p256"`, `key = "other"`) })
+	writeFile(t, s.config.Policy, []byte(text), 0o600)
+	check(t, s.service.Reload())
 	s.awaitReady()
 }
 

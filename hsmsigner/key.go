@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"quorate/internal/pgpsig"
 	"quorate/internal/sigcheck"
@@ -128,6 +129,22 @@ func (k Key) checkPublic(have crypto.PublicKey) error {
 func equalKeys(a, b crypto.PublicKey) bool {
 	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.Equal(b)
+}
+
+// ends is when the first of its certificates ends or was revoked, if one does.
+func (k Key) ends() (t time.Time, ok bool) {
+	if k.X509 != nil {
+		t, ok = k.X509.NotAfter, true
+	}
+	if k.Certificate == nil {
+		return t, ok
+	}
+	for _, of := range []func() (time.Time, bool){k.Certificate.Expires, k.Certificate.Revoked} {
+		if end, ends := of(); ends && (!ok || end.Before(t)) {
+			t, ok = end, true
+		}
+	}
+	return t, ok
 }
 
 // checker is the key as signatures are checked with it.

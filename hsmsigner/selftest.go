@@ -54,16 +54,10 @@ func Selftest(ctx context.Context, tok Token, configs []KeyConfig, p *policy.Pol
 	return results
 }
 
-// formatsOf lists what the policy has the key sign, each once.
+// formatsOf lists what the policy has the key sign, or else what it is for.
 func formatsOf(p *policy.Policy, c KeyConfig) (list []policy.Format) {
 	if p != nil {
-		for _, ch := range p.Channels {
-			for _, o := range ch.Sign {
-				if o.Key == c.Label && !slices.Contains(list, o.Format) {
-					list = append(list, o.Format)
-				}
-			}
-		}
+		list = formatsIn(p, c.Label)
 	}
 	switch {
 	case len(list) > 0:
@@ -74,6 +68,18 @@ func formatsOf(p *policy.Policy, c KeyConfig) (list []policy.Format) {
 		return []policy.Format{format.CMS}
 	}
 	return []policy.Format{format.SSHSIG} // every key can
+}
+
+// formatsIn lists what the policy has the key sign, each once.
+func formatsIn(p *policy.Policy, label string) (list []policy.Format) {
+	for _, ch := range p.Channels {
+		for _, o := range ch.Sign {
+			if o.Key == label && !slices.Contains(list, o.Format) {
+				list = append(list, o.Format)
+			}
+		}
+	}
+	return list
 }
 
 func selftest(ctx context.Context, tok Token, c KeyConfig, f policy.Format) (fingerprint string, err error) {

@@ -68,5 +68,22 @@ func (l *Ledger) Check(ctx context.Context) error {
 	return nil
 }
 
+// Probe is [Ledger.Check] with a write that reaches the disk and changes nothing: it
+// finds out whether there is room again.
+func (l *Ledger) Probe(ctx context.Context) error {
+	if err := l.Check(ctx); err != nil {
+		return err
+	}
+	err := l.db.Write(ctx, func(tx *sql.Tx) error {
+		// Setting it to what it is writes the first page of the file all the same.
+		_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("probe ledger: %w", err)
+	}
+	return nil
+}
+
 // Close waits for calls under way and closes the file.
 func (l *Ledger) Close() error { return l.db.Close() }

@@ -63,6 +63,9 @@ func (c *Certificate) Expires() (t time.Time, ok bool) {
 	return c.Created().Add(time.Duration(*c.self.KeyLifetimeSecs) * time.Second), true
 }
 
+// Revoked returns from when on the primary key is revoked, if it is.
+func (c *Certificate) Revoked() (t time.Time, ok bool) { return c.revokedAt, c.revoked }
+
 // UsableAt reports why the key may not have signed at t, or nil. A revocation
 // that says "superseded" or "retired" (RFC 9580 section 5.2.3.31) leaves
 // earlier signatures valid; any other reason leaves none.
