@@ -25,18 +25,25 @@ func (s *setup) computeBasis() statement.SHA256 {
 		fmt.Fprintf(h, "former %x\n", digest)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.keys)) {
-		k := s.keys[name]
-		if k.OpenPGP != nil {
-			fmt.Fprintf(h, "%s %x\n", name, sha256.Sum256(k.OpenPGP.Bytes()))
-		}
-		if k.X509 != nil {
-			fmt.Fprintf(h, "%s x509 %x\n", name, sha256.Sum256(k.X509.Raw))
-		}
-		if k.OpenPGP == nil {
-			fmt.Fprintf(h, "%s public %s\n", name, publicID(k))
+		for _, id := range keyIDs(s.keys[name]) {
+			fmt.Fprintf(h, "%s %s\n", name, id)
 		}
 	}
 	return statement.SHA256(h.Sum(nil))
+}
+
+// keyIDs names all that signatures are verified with.
+func keyIDs(k *sigcheck.Key) (ids []string) {
+	if k.OpenPGP != nil {
+		ids = append(ids, fmt.Sprintf("%x", sha256.Sum256(k.OpenPGP.Bytes())))
+	}
+	if k.X509 != nil {
+		ids = append(ids, fmt.Sprintf("x509 %x", sha256.Sum256(k.X509.Raw)))
+	}
+	if k.OpenPGP == nil {
+		ids = append(ids, "public "+publicID(k))
+	}
+	return ids
 }
 
 func compareDigests(a, b statement.SHA256) int { return bytes.Compare(a[:], b[:]) }

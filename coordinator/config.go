@@ -214,7 +214,7 @@ type setup struct {
 	policy    *policy.Policy
 	policyRaw []byte
 	former    map[statement.SHA256][]byte // policy files by digest
-	keys      map[string]*sigcheck.Key    // by name
+	keys      map[string]*sigcheck.Key    // by name; this and basis belong to the loop that decides
 	hooks     []*hook
 	reader    *live.Reader // of statements that others made
 	basis     statement.SHA256

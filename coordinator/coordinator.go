@@ -61,6 +61,7 @@ type Coordinator struct {
 	target     atomic.Uint64 // end of the stream when it was first attached to
 	caughtUp   atomic.Bool   // everything up to target is recorded and decided
 	users      usersState
+	newKeys    chan changedKeys
 
 	files     *files        // nil: none are kept
 	filesWake chan struct{} // capacity 1
@@ -106,7 +107,7 @@ func newCoordinator(o Options) (*Coordinator, error) {
 	c := &Coordinator{log: o.Log, now: o.Now,
 		decideWake: make(chan struct{}, 1), askWake: make(chan struct{}, 1),
 		comparing: make(chan struct{}, comparing), filesWake: make(chan struct{}, 1),
-		attached: make(chan struct{}), done: make(chan struct{})}
+		attached: make(chan struct{}), done: make(chan struct{}), newKeys: make(chan changedKeys)}
 	if c.log == nil {
 		c.log = slog.Default()
 	}

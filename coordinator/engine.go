@@ -129,6 +129,8 @@ func (c *Coordinator) rest(ctx context.Context, batches <-chan []entry) error {
 		return ctx.Err()
 	case batch := <-batches:
 		return c.take(batch)
+	case change := <-c.newKeys:
+		return c.takeKeys(ctx, change)
 	case <-c.decideWake:
 	case <-timer.C:
 	}

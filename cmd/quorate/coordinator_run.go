@@ -16,6 +16,8 @@ type coordinatorRunCmd struct{ coordinatorState }
 func (coordinatorRunCmd) Help() string {
 	return `Runs until it gets SIGINT or SIGTERM. It may be killed at any time: what it acknowledged is on the disk, and it goes on from there.
 
+With SIGHUP it reads the certificates and public keys of coordinator.toml again, all or none, and judges the record by them. A changed policy or configuration takes effect at the next start.
+
 Log lines go to standard error. The address of the bus is written to the file bus-url in the state directory.`
 }
 
@@ -26,6 +28,10 @@ func (c *coordinatorRunCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	// Before what may take long: until then the signal would end the process.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	co, err := coordinator.Start(ctx, o)
 	if err != nil && ctx.Err() != nil {
 		return nil // told to stop before it ran
@@ -34,6 +40,18 @@ func (c *coordinatorRunCmd) Run() error {
 		return coordinatorError(err)
 	}
 	o.Log.Info("coordinator runs", "http", co.URL(), "bus", co.BusURL())
+	go func() {
+		for {
+			select {
+			case <-hangup:
+				if err := co.ReloadKeys(ctx); err != nil && ctx.Err() == nil {
+					o.Log.Error("not reloaded; the certificates in force stay", "error", err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	return coordinatorError(co.Wait())
 }
 
