@@ -20,10 +20,6 @@ const (
 	// could not be published.
 	again = 5 * time.Second
 
-	// maxDeliveries is how often a request is worked on that never got an answer. One
-	// that ends the process would otherwise come first at every start, for ever.
-	maxDeliveries = 5
-
 	// flushLimit is how long the end of a process waits for the bus.
 	flushLimit = 2 * time.Second
 )
@@ -38,22 +34,26 @@ type Server struct {
 
 	again, pullWait, keepAlive time.Duration // the constants; tests are in more of a hurry
 
+	attempts *attempts
+
 	mu     sync.Mutex
 	held   map[*delivery]bool // owned by mu; taken, and not yet acknowledged or given back
 	raised map[string]bool    // owned by mu; alarms that are in their stream
-
-	unpublished map[uint64]bool // owned by mu; requests whose answer the bus did not take
 }
 
 // slotsFor is how many requests are worked on at a time: enough that the token need not
 // wait while some are verified, and that what waits for the disk shares one commit.
 func slotsFor(workers int) int { return 4*workers + 24 }
 
-// NewServer serves s on conn.
-func NewServer(s *Signer, conn *bus.Conn) *Server {
+// NewServer serves s on conn. The file remembers the requests that were worked on
+// when a process ended.
+func NewServer(s *Signer, conn *bus.Conn, file string) *Server {
+	tried, err := openAttempts(file)
+	if err != nil {
+		s.log.Warn("it is not known which requests ended the process before", "error", err)
+	}
 	return &Server{signer: s, conn: conn, log: s.log, queue: newQueue(slotsFor(s.workers)),
-		again: again, pullWait: pullWait, keepAlive: keepAlive,
-		held: map[*delivery]bool{}, unpublished: map[uint64]bool{}}
+		again: again, pullWait: pullWait, keepAlive: keepAlive, attempts: tried, held: map[*delivery]bool{}}
 }
 
 // Run serves until ctx is done. It asks for requests for every key that the
@@ -108,11 +108,9 @@ func (v *Server) handle(ctx context.Context, d *delivery) {
 		return
 	case err != nil:
 		v.log.Error("answer not published", "request", reply.ID, "error", err)
-		v.noteUnpublished(d, true)
 		v.later(d)
 		return
 	}
-	v.noteUnpublished(d, false)
 	v.signer.testOnlyStage("published")
 	if err := d.Ack(); err != nil {
 		v.log.Warn("request not acknowledged", "request", reply.ID, "error", err)
@@ -127,33 +125,28 @@ func (v *Server) later(d *delivery) {
 	v.letGo(d)
 }
 
-// answer asks the signer, unless the request came too often. That the bus does not
-// take an answer is not the request's fault and does not count.
+// answer asks the signer, unless the request has kept it from coming to an end too
+// often. A panic leaves the attempt standing, like the end of the process.
 func (v *Server) answer(ctx context.Context, msg jetstream.Msg) (Reply, error) {
 	meta, err := msg.Metadata()
-	if err != nil || meta.NumDelivered <= maxDeliveries || v.isUnpublished(meta.Sequence.Stream) {
+	if err != nil || meta.NumDelivered == 1 {
 		return v.signer.Answer(ctx, msg.Data())
 	}
-	v.log.Error("request given up", "sequence", meta.Sequence.Stream, "deliveries", meta.NumDelivered)
-	return v.signer.GiveUp(ctx, msg.Data(), meta.NumDelivered)
-}
-
-func (v *Server) isUnpublished(seq uint64) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.unpublished[seq]
-}
-
-func (v *Server) noteUnpublished(msg jetstream.Msg, is bool) {
-	meta, err := msg.Metadata()
+	before, err := v.attempts.begin(msg.Data())
 	if err != nil {
-		return
+		v.log.Error("a request that came again is not written down", "sequence", meta.Sequence.Stream, "error", err)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if delete(v.unpublished, meta.Sequence.Stream); is {
-		v.unpublished[meta.Sequence.Stream] = true
+	var reply Reply
+	if before < maxAttempts {
+		reply, err = v.signer.Answer(ctx, msg.Data())
+	} else {
+		v.log.Error("request given up", "sequence", meta.Sequence.Stream, "deliveries", meta.NumDelivered, "attempts", before)
+		reply, err = v.signer.GiveUp(ctx, msg.Data(), before)
 	}
+	if err := v.attempts.end(msg.Data()); err != nil {
+		v.log.Error("a request that came again is not crossed out", "sequence", meta.Sequence.Stream, "error", err)
+	}
+	return reply, err
 }
 
 // publish puts alarms and the answer where they belong. Alarms go first: a crash

@@ -109,7 +109,7 @@ func (v *Service) Run(ctx context.Context) error {
 		"policy_digest", p.Digest, "policy_expires", p.Expires)
 	v.warnUnnamed(p)
 	defer v.startCanaries(ctx)()
-	err := NewServer(v.signer, v.conn).Run(ctx)
+	err := NewServer(v.signer, v.conn, v.config.Ledger+".attempts").Run(ctx)
 	v.log.Info("signer stopped")
 	return err
 }

@@ -185,18 +185,18 @@ func (s *Signer) Answer(ctx context.Context, data []byte) (Reply, error) {
 	return s.answerOnce(ctx, t, r)
 }
 
-// GiveUp refuses a request that was delivered many times without an answer, and reads
-// as little of it as possible: perhaps it is what ends the process each time.
+// GiveUp refuses a request on which work began so many times without coming to an end,
+// and reads as little of it as possible: perhaps it is what ends the process each time.
 // An answer that is stored already is given again; else whoever asks honestly asks
 // again.
-func (s *Signer) GiveUp(ctx context.Context, data []byte, deliveries uint64) (Reply, error) {
+func (s *Signer) GiveUp(ctx context.Context, data []byte, attempts int) (Reply, error) {
 	t, r := s.begin(), salvage(data)
 	t.ask(r)
 	if stored, found, err := s.ledger.Answer(ctx, r.ID); err == nil && found && isAnswerTo(stored, r) {
 		return s.repeat(t, r, stored), nil
 	}
 	return s.refuse(ctx, t, r, &denial{Refusal: &quorum.Refusal{Code: quorum.RefuseBadRequest, Retryable: true,
-		Message: fmt.Sprintf("request: delivered %d times without an answer", deliveries)}})
+		Message: fmt.Sprintf("request: work on it began %d times and did not come to an end", attempts)}})
 }
 
 // isAnswerTo compares all that was read of a request, whose id is only a claim here.

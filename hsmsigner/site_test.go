@@ -112,7 +112,7 @@ func (s *site) serve() (stop func()) {
 	conn := must(bus.Connect(bus.Options{URL: s.config.NATS, Name: s.config.Name, SeedFile: s.config.SeedFile, Logger: quiet()}))(s.t)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	server := hsmsigner.NewServer(s.signer, conn)
+	server := hsmsigner.NewServer(s.signer, conn, s.config.Ledger+".attempts")
 	hsmsigner.Hurry(server)
 	ended := make(chan struct{})
 	go func() {
