@@ -59,8 +59,17 @@ func (k Key) amend(tok Token, change func(*pgpsig.Certificate) (*pgpsig.Certific
 
 // Import returns the certificate that a key of the token has after a certificate
 // made elsewhere was read: that one or, where the key has one already, both
-// merged. It must be of the token's key and let it sign now.
+// merged. It must be of the token's key and let it sign now, or be revoked: who
+// revoked it elsewhere wants it to sign nothing here. A bare revocation is merged
+// into the certificate that the key has.
 func Import(tok Token, k Key, data []byte, now time.Time) (*pgpsig.Certificate, error) {
+	rev, is, err := pgpsig.ParseRevocation(data)
+	if err != nil {
+		return nil, fmt.Errorf("key %q: %w", k.Label, err)
+	}
+	if is {
+		return importRevocation(tok, k, rev)
+	}
 	c, err := pgpsig.ParseCertificate(data)
 	if err != nil {
 		return nil, fmt.Errorf("key %q: %w", k.Label, err)
@@ -73,10 +82,20 @@ func Import(tok Token, k Key, data []byte, now time.Time) (*pgpsig.Certificate, 
 			return nil, fmt.Errorf("key %q: %w (hint: the same key made at another time is another one to those who verify; choose another file)", k.Label, err)
 		}
 	}
+	if _, revoked := c.Revoked(); revoked {
+		return c, nil
+	}
 	if err := c.UsableAt(now); err != nil {
 		return nil, fmt.Errorf("key %q: the certificate does not let it sign: %w", k.Label, err)
 	}
 	return c, nil
+}
+
+func importRevocation(tok Token, k Key, rev []byte) (*pgpsig.Certificate, error) {
+	if k.Certificate == nil {
+		return nil, fmt.Errorf("key %q: the file is a revocation, and there is no certificate that it could go into (hint: import the certificate first)", k.Label)
+	}
+	return k.amend(tok, func(c *pgpsig.Certificate) (*pgpsig.Certificate, error) { return pgpsig.MergeRevocation(c, rev) })
 }
 
 // ReplaceCertificate writes a certificate in the place of an older one, in the

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"quorate/hsmsigner"
+	"quorate/hsmsigner/token"
 	"quorate/internal/pgpsig"
 	"quorate/quorum"
 	"quorate/quorum/format"
@@ -99,5 +100,57 @@ func TestReplaceCertificateKeepsWhatCameMeanwhile(t *testing.T) {
 		if left := must(os.ReadFile(path))(t); !slices.Equal(left, other) {
 			t.Errorf("%s: was changed", name)
 		}
+	}
+}
+
+// TestImportRevokedByGPG: gpg's owner of the key revokes it, and hands over the
+// certificate, or only the revocation that gpg made with the key.
+func TestImportRevokedByGPG(t *testing.T) {
+	w := newWorld(t)
+	j := judge{t: t, home: must(os.MkdirTemp("", "pgp"))(t)}
+	t.Cleanup(func() {
+		j.try("gpgconf", "--kill", "all")
+		os.RemoveAll(j.home)
+	})
+	gpg := func(args ...string) []byte {
+		t.Helper()
+		out, err := j.try("gpg", append([]string{"--batch", "--quiet", "--no-tty"}, args...)...)
+		if err != nil {
+			t.Fatalf("gpg %q: %v\n%s", args, err, out)
+		}
+		return []byte(out)
+	}
+	gpg("--pinentry-mode", "loopback", "--passphrase", "", "--quick-gen-key", "Soft key <soft@example.org>", "ed25519", "sign", "never")
+	exported := gpg("--armor", "--export")
+	cert := must(pgpsig.ParseCertificate(exported))(t)
+	w.token.key = func(string) (token.Key, error) { return token.Key{Public: cert.Public()}, nil }
+	rev := must(os.ReadFile(filepath.Join(j.home, "openpgp-revocs.d", cert.Fingerprint()+".rev")))(t)
+	at := time.Now()
+
+	k := hsmsigner.Key{Label: "soft", Certificate: cert}
+	if _, err := hsmsigner.Import(w.token, k, rev, at); err == nil || !strings.Contains(err.Error(), "remove the colon") {
+		t.Errorf("with gpg's colon: %v", err)
+	}
+	rev = []byte(strings.Replace(string(rev), "\n:-----", "\n-----", 1))
+	if _, err := hsmsigner.Import(w.token, hsmsigner.Key{Label: "soft"}, rev, at); err == nil || !strings.Contains(err.Error(), "import the certificate first") {
+		t.Errorf("without a certificate: %v", err)
+	}
+	other := hsmsigner.Key{Label: "soft", Certificate: certificate(t, "p256")}
+	if _, err := hsmsigner.Import(soft.token, hsmsigner.Key{Label: "p256", Certificate: other.Certificate}, rev, at); !errors.Is(err, pgpsig.ErrSignatureCheck) {
+		t.Errorf("of another key: %v", err)
+	}
+	fromRevocation := must(hsmsigner.Import(w.token, k, rev, at))(t)
+
+	gpg("--import", writeFile(t, filepath.Join(j.home, "edited.rev"), rev, 0o600))
+	revoked := gpg("--export")
+	for name, c := range map[string]*pgpsig.Certificate{"revocation": fromRevocation,
+		"certificate": must(hsmsigner.Import(w.token, hsmsigner.Key{Label: "soft"}, revoked, at))(t),
+		"merged":      must(hsmsigner.Import(w.token, k, revoked, at))(t)} {
+		if !c.RevokedAt(at) || c.Fingerprint() != cert.Fingerprint() {
+			t.Errorf("%s: not revoked", name)
+		}
+	}
+	if _, err := j.try("gpg", "--batch", "--quiet", "--import", writeFile(t, filepath.Join(j.home, "ours.pgp"), fromRevocation.Bytes(), 0o600)); err != nil {
+		t.Errorf("gpg does not take the result: %v", err)
 	}
 }

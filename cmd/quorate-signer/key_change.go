@@ -209,13 +209,14 @@ func (c *keyRevokeCmd) confirm(s *streams, key hsmsigner.Key) error {
 type keyImportCmd struct {
 	chooseToken
 	Label string `arg:"" help:"Label of the key, which is in the token already."`
-	From  string `arg:"" name:"file" help:"The OpenPGP certificate, binary or armoured."`
+	From  string `arg:"" name:"file" help:"The OpenPGP certificate, or a revocation of it; binary or armoured."`
 	Cert  string `placeholder:"FILE" help:"Where it goes. [as configured]"`
 }
 
 // Help is shown by --help.
 func (keyImportCmd) Help() string {
-	return `The certificate must be of the token's own key and let that key sign. If there is one already, both are merged. ` + changedHelp
+	return `The certificate must be of the token's own key and let that key sign, or be revoked: then the signer refuses with key-not-usable,
+once it has read it. If there is one already, both are merged, and a revocation alone is put into it. ` + changedHelp
 }
 
 func (c *keyImportCmd) Run(ctx context.Context, s *streams) (err error) {
@@ -249,6 +250,9 @@ func (c *keyImportCmd) Run(ctx context.Context, s *streams) (err error) {
 	cert, err := hsmsigner.Import(tok, key, data, time.Now())
 	if err != nil {
 		return refusedByHand(err)
+	}
+	if _, revoked := cert.Revoked(); revoked {
+		fmt.Fprintf(s.err, "key %q is revoked: the signer refuses with key-not-usable\n", c.Label)
 	}
 	if missing == nil {
 		return replace(s, path, cert)

@@ -94,15 +94,15 @@ func (c *ledgerListCmd) Run(ctx context.Context, s *streams) error {
 func (c *ledgerListCmd) signed(ctx context.Context, l *ledger.Ledger, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if !c.JSON {
-		fmt.Fprintln(w, "AT\tCHANNEL\tTARGET\tARTIFACT\tSHA256\tKEY\tREQUEST")
+		fmt.Fprintln(w, "AT\tCHANNEL\tTARGET\tARTIFACT\tSHA256\tFORMAT\tKEY\tREQUEST")
 	}
 	err := l.Records(ctx, func(r ledger.Record) error {
 		if c.JSON {
 			return writeLine(out, signed(r))
 		}
 		for _, sig := range r.Signatures {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%q\t%.8s…\t%s\t%.8s…\n",
-				sig.SignedAt.Format(time.RFC3339), r.Channel, r.Target, r.Artifact, r.SHA256, sig.Key, r.Request)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%q\t%.8s…\t%s\t%s\t%.8s…\n",
+				sig.SignedAt.Format(time.RFC3339), r.Channel, r.Target, r.Artifact, r.SHA256, sig.Format, sig.Key, r.Request)
 		}
 		return nil
 	})

@@ -54,3 +54,30 @@ func FuzzVerifyDetached(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseRevocation: what is taken for a revocation is one packet, whatever stands
+// around it, and only the key itself can have made it.
+func FuzzParseRevocation(f *testing.F) {
+	k := ed25519Key("ed25519", 1)
+	c := certificate(f, k)
+	rev, err := pgpsig.MakeRevocation(c, pgpsig.ReasonRetired, "over", c.Created().AddDate(1, 0, 0), k.sign)
+	if err != nil {
+		f.Fatal(err)
+	}
+	armoured := pgpsig.ArmorRevocation(rev)
+	f.Add(rev)
+	f.Add(armoured)
+	f.Add(append([]byte("words\n"), armoured...))
+	f.Add(append([]byte("words\n:"), armoured...))
+	f.Add(c.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, ok, err := pgpsig.ParseRevocation(data)
+		if !ok || err != nil {
+			return
+		}
+		dead, err := pgpsig.MergeRevocation(c, got)
+		if _, revoked := c.Revoked(); revoked || err == nil && !dead.RevokedAt(dead.Created().AddDate(10, 0, 0)) {
+			t.Error("merged, and not revoked")
+		}
+	})
+}

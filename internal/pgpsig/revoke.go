@@ -1,6 +1,7 @@
 package pgpsig
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 	"fmt"
@@ -70,6 +71,42 @@ func makeRevocation(c *Certificate, reason Reason, text string, at time.Time, si
 // others take it: as the part of a public key that it is.
 func ArmorRevocation(rev []byte) []byte { return encodeArmor(armorPublicKey, rev) }
 
+// errNoRevocation says that a file is not a bare key revocation.
+var errNoRevocation = errors.New("it is not one key revocation")
+
+// ParseRevocation reads one key revocation, binary or armoured, as [MakeRevocation]
+// and gpg make it: gpg writes words above the armour, and a colon before it that
+// somebody has to remove first. ok is false if the file is something else. Whether the
+// revocation is good only its key can tell, see [MergeRevocation].
+func ParseRevocation(data []byte) (rev []byte, ok bool, err error) {
+	begin := "-----BEGIN " + armorPublicKey + "-----"
+	if i := bytes.Index(data, []byte("\n"+begin)); i >= 0 && len(data) <= MaxCertificate {
+		data = data[i+1:]
+	} else if bytes.Contains(data, []byte("\n:"+begin)) {
+		return nil, true, errors.New("parse revocation: the colon before -----BEGIN keeps it from being used by accident (hint: remove the colon to revoke the key)")
+	}
+	if len(data) > MaxCertificate {
+		return nil, false, nil
+	}
+	rev, err = dearmor(armorPublicKey, data)
+	if err != nil || checkRevocation(rev) != nil {
+		return nil, false, nil
+	}
+	return rev, true, nil
+}
+
+// checkRevocation wants exactly one packet.
+func checkRevocation(rev []byte) error {
+	packets, err := splitPackets(rev)
+	if err != nil {
+		return err
+	}
+	if len(packets) != 1 || packets[0].tag != tagSignature || signatureType(packets[0]) != typeKeyRevocation {
+		return errNoRevocation
+	}
+	return nil
+}
+
 // MergeRevocation returns the certificate with a revocation in it, and all
 // packets of c. The revocation is verified.
 func MergeRevocation(c *Certificate, rev []byte) (*Certificate, error) {
@@ -81,12 +118,12 @@ func MergeRevocation(c *Certificate, rev []byte) (*Certificate, error) {
 }
 
 func mergeRevocation(c *Certificate, rev []byte) (*Certificate, error) {
+	if err := checkRevocation(rev); err != nil {
+		return nil, err
+	}
 	packets, err := splitPackets(rev)
 	if err != nil {
 		return nil, err
-	}
-	if len(packets) != 1 || packets[0].tag != tagSignature || signatureType(packets[0]) != typeKeyRevocation {
-		return nil, errors.New("it is not one key revocation")
 	}
 	return merge(c, nil, packets)
 }
