@@ -17,6 +17,7 @@ import (
 	"quorate/internal/wire"
 	"quorate/quorum"
 	"quorate/quorum/act"
+	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
 
@@ -252,6 +253,12 @@ func TestSignedWhileHeld(t *testing.T) {
 	d := get[api.TargetDetail](s.world, "/v1/targets/"+helloID)
 	if len(d.Alarms) != 1 || d.Alarms[0].Code != "signed-while-held" {
 		t.Errorf("%+v", d.Alarms)
+	}
+	_, data := s.fetch(s.hello().Evidence)
+	b := must(quorum.ParseBundle(data))(t)
+	p := must(policy.Load(b.Policy, time.Now()))(t)
+	if acts := b.JudgeActs(p); len(acts) != 1 || acts[0].By != "anna" || !acts[0].Against(s.hello().Signatures[0].SignedAt) {
+		t.Errorf("the evidence says %+v", acts)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 )
 
 // getEvidence puts together what the signer saw: the policy file, the request
-// with the statements as they were received, and the answer. Who checks it needs
-// to believe nothing of it.
+// with the statements as they were received, and the answer; beside it what
+// maintainers said. Who checks it needs to believe nothing of it.
 func (c *Coordinator) getEvidence(r *http.Request) (*quorum.Bundle, error) {
 	id, err := store.ParseCaseID(r.PathValue("id"))
 	if err != nil {
@@ -54,7 +54,11 @@ func (c *Coordinator) bundle(sig store.Signature) (*quorum.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &quorum.Bundle{Version: quorum.Version, Policy: text, Request: req, Answer: ans}, nil
+	acts, err := c.db.ActMessages(caseOf(ans), ans.Artifact)
+	if err != nil {
+		return nil, err
+	}
+	return &quorum.Bundle{Version: quorum.Version, Policy: text, Request: req, Answer: ans, Acts: acts}, nil
 }
 
 // rebuildRequest makes the request again that was answered. Its id proves that it

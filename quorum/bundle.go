@@ -16,6 +16,10 @@ type Bundle struct {
 	Policy  []byte   `json:"policy"` // the file that the request names
 	Request *Request `json:"request"`
 	Answer  *Answer  `json:"answer"` // of a batch: one of its parts
+
+	// Acts are those that a signer would see about the file when the evidence was put
+	// together, as they were received: also what was said after the signature.
+	Acts [][]byte `json:"acts,omitempty"`
 }
 
 // MaxBundle bounds an evidence file, in bytes.
@@ -40,6 +44,8 @@ func ParseBundle(data []byte) (*Bundle, error) {
 		return nil, fmt.Errorf("evidence file: request or answer is missing")
 	case len(b.Request.Outputs) > MaxOutputs || len(b.Answer.Signatures) > MaxOutputs:
 		return nil, fmt.Errorf("evidence file: %d outputs and %d signatures, at most %d", len(b.Request.Outputs), len(b.Answer.Signatures), MaxOutputs)
+	case len(b.Acts) > MaxActs:
+		return nil, fmt.Errorf("evidence file: %d acts, at most %d", len(b.Acts), MaxActs)
 	}
 	if err := b.Answer.checkParts(); err != nil {
 		return nil, fmt.Errorf("evidence file: %w", err)

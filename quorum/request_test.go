@@ -226,6 +226,7 @@ func TestEvidenceFiles(t *testing.T) {
 		"no answer":        `{"version":1,"policy":"","request":{}}`,
 		"bytes behind it":  good + "x",
 		"cut off":          good[:len(good)-1],
+		"many acts":        strings.Replace(good, `{"version":1`, `{"version":1,"acts":[`+strings.Repeat(`"",`, quorum.MaxActs)+`""]`, 1),
 		"of many bytes":    good + strings.Repeat(" ", quorum.MaxBundle),
 	} {
 		if b, err := quorum.ParseBundle([]byte(text)); err == nil || b != nil {

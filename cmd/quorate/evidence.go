@@ -31,7 +31,7 @@ type evidenceCmd struct {
 
 // Help is shown by --help.
 func (evidenceCmd) Help() string {
-	return `FILE.evidence.json has the statements as received, the policy, the request and the signer's answer. Before it
+	return `FILE.evidence.json has the statements as received, the policy, the request, the signer's answer and what maintainers said. Before it
 is written it is checked that all of it is about this file and holds under the enclosed policy, and with --cert
 or --public-key that the signature is good. Whether the policy is one to trust is for quorate verify, which takes yours.
 
@@ -67,8 +67,8 @@ func (c *evidenceCmd) Run() error {
 		return err
 	}
 	if a.State == quorum.Disputed {
-		// The evidence holds and the signature stays; what came after is not in it.
-		say("warning: %s is disputed: somebody differed after the signature, which the evidence does not show; quorate show %s says who",
+		// The evidence holds and the signature stays; of what came after it has only acts.
+		say("warning: %s is disputed: somebody differed after the signature, which the evidence does not show, or a maintainer withdrew it; quorate show %s says who",
 			render.Text(c.File), render.Text(c.File))
 	}
 	_, err = fmt.Println(path)

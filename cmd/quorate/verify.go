@@ -32,7 +32,11 @@ func (verifyCmd) Help() string {
 	return `One of --cert and --public-key is needed. Works offline and believes nothing in the evidence: statements are verified and the quorum is counted
 again, by your policy, as of the time of the signature.
 
-Exit codes: 0 everything holds; 2 usage, or an input that cannot be read; 6 a check failed.`
+What maintainers said about the file is in the evidence, too, unless somebody left it out. A withdrawal stops the file, and so does a hold that was said before
+the signature and that nobody released.
+
+Exit codes: 0 everything holds; 2 usage, or an input that cannot be read; 3 a maintainer withdrew it; 5 it was signed although a maintainer
+held it; 6 a check failed.`
 }
 
 func (c *verifyCmd) Run() error {
@@ -194,7 +198,7 @@ type verifyResult struct {
 func (c *verifyCmd) report(k *checker) error {
 	failed := k.failures()
 	if c.JSON {
-		r := verifyResult{File: c.File, OK: failed == 0, Checks: k.checks}
+		r := verifyResult{File: c.File, OK: failed == 0 && k.stopped == nil, Checks: k.checks}
 		if k.signature != nil {
 			r.Fingerprint, r.SignedAt = k.signature.Fingerprint, k.signature.Time
 		}
@@ -209,6 +213,9 @@ func (c *verifyCmd) report(k *checker) error {
 	if failed > 0 {
 		return &exitError{exitVerify, fmt.Errorf("%d of %d checks failed for %s", failed, len(k.checks), render.Text(c.File)),
 			"do not use the file until you know why"}
+	}
+	if k.stopped != nil {
+		return stoppedError(k.stopped, c.File)
 	}
 	return nil
 }
@@ -228,6 +235,7 @@ type checker struct {
 	signature *sigcheck.Result // of sig, once it verified
 	bundle    *quorum.Bundle
 	checks    []check
+	stopped   *quorum.BundleAct // the gravest act against the file; nil: none
 }
 
 // check is one line of the outcome.
@@ -243,6 +251,7 @@ const (
 	passed result = "ok"
 	fails  result = "FAIL"
 	note   result = "note" // true, and no reason to refuse; a person may want to know
+	stop   result = "STOP" // true, and somebody who may says not to use the file
 )
 
 func (c check) line() string {

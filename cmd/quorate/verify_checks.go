@@ -89,6 +89,7 @@ func (k *checker) checkEvidence() {
 	if k.policy != nil {
 		k.checkStatements(b.Request)
 		k.checkQuorum(b.Request)
+		k.checkActs(b)
 	}
 	k.checkAnswer(b)
 }

@@ -122,8 +122,17 @@ func (tx *Tx) Standing(c statement.Case) ([]Act, error) {
 // ActMessages reads the acts that a signer should see about an artifact, as they
 // were received: the newest hold on each subject that covers it, what released it,
 // and withdrawals.
-func (tx *Tx) ActMessages(c statement.Case, artifact string) (list [][]byte, err error) {
-	err = each(tx, func(r *sql.Rows) error {
+func (tx *Tx) ActMessages(c statement.Case, artifact string) ([][]byte, error) {
+	return actMessages(tx, c, artifact)
+}
+
+// ActMessages is [Tx.ActMessages] outside of a transaction.
+func (db *DB) ActMessages(c statement.Case, artifact string) ([][]byte, error) {
+	return actMessages(db, c, artifact)
+}
+
+func actMessages(q queryer, c statement.Case, artifact string) (list [][]byte, err error) {
+	err = each(q, func(r *sql.Rows) error {
 		var b []byte
 		err := r.Scan(&b)
 		list = append(list, b)
