@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"quorate/quorum/evidence/openpgp/frame"
 )
 
 // Extend returns the certificate with another end of the key's life: new
@@ -62,7 +64,7 @@ func AddUserID(c *Certificate, id string, at time.Time, sign SignFunc) (*Certifi
 // amendment is a certificate that is being changed. Parts are only added to.
 type amendment struct {
 	from  *Certificate
-	key   rawPacket
+	key   frame.Packet
 	parts []component
 	at    time.Time
 	sign  SignFunc
@@ -80,13 +82,13 @@ func (c *Certificate) amend(at time.Time, sign SignFunc) (*amendment, error) {
 	if at.Before(c.self.CreationTime) {
 		return nil, fmt.Errorf("time of the signature: %s is before the newest self-signature (%s)", stamp(at), stamp(c.self.CreationTime))
 	}
-	packets, err := splitPackets(c.raw)
+	packets, err := frame.Split(c.raw, maxPackets)
 	if err != nil {
 		return nil, err
 	}
 	parts := splitComponents(packets[1:])
-	if len(parts) == 0 || parts[0].head.tag != tagPublicKey {
-		parts = slices.Insert(parts, 0, component{head: rawPacket{tag: tagPublicKey}})
+	if len(parts) == 0 || parts[0].head.Tag != frame.PublicKey {
+		parts = slices.Insert(parts, 0, component{head: frame.Packet{Tag: frame.PublicKey}})
 	}
 	return &amendment{from: c, key: packets[0], parts: parts, at: at, sign: sign}, nil
 }
@@ -127,12 +129,12 @@ func (c *Certificate) lifetimeUntil(end, at time.Time) (uint32, error) {
 // renew adds a self-signature to a part that has a valid one.
 func (a *amendment) renew(part *component, lifetime uint32) error {
 	var old *packet.Signature
-	var raw rawPacket
+	var raw frame.Packet
 	var state hash.Hash
-	switch part.head.tag {
-	case tagPublicKey:
+	switch part.head.Tag {
+	case frame.PublicKey:
 		for _, p := range part.sigs {
-			if signatureType(p) != typeDirectKey {
+			if p.SignatureType() != typeDirectKey {
 				continue
 			}
 			if sig := a.from.directKey(p); sig != nil && (old == nil || !sig.CreationTime.Before(old.CreationTime)) {
@@ -140,11 +142,11 @@ func (a *amendment) renew(part *component, lifetime uint32) error {
 			}
 		}
 		state = crypto.SHA512.New()
-		state.Write(keyPrefix(a.key.body))
-	case tagUserID:
-		id := string(part.head.body)
+		state.Write(keyPrefix(a.key.Body))
+	case frame.UserID:
+		id := string(part.head.Body)
 		old, raw = a.from.standing(id, part.sigs)
-		state = certificationState(a.key.body, id)
+		state = certificationState(a.key.Body, id)
 	}
 	if old == nil {
 		return nil
@@ -157,14 +159,14 @@ func (a *amendment) renew(part *component, lifetime uint32) error {
 	if err != nil {
 		return err
 	}
-	return a.add(part, signatureType(raw), state, hashed)
+	return a.add(part, raw.SignatureType(), state, hashed)
 }
 
 // repeat gives the hashed area of a self-signature anew, with another time, what is
 // added and without what is left out. Everything else that the key said of itself
 // is taken over as it is.
-func (a *amendment) repeat(raw rawPacket, add []byte, leaveOut byte) ([]byte, error) {
-	l, err := splitSignature(raw.body)
+func (a *amendment) repeat(raw frame.Packet, add []byte, leaveOut byte) ([]byte, error) {
+	l, err := splitSignature(raw.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +174,7 @@ func (a *amendment) repeat(raw rawPacket, add []byte, leaveOut byte) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	b := append(appendIssuer(nil, a.at, fingerprint(a.key.body)), add...)
+	b := append(appendIssuer(nil, a.at, fingerprint(a.key.Body)), add...)
 	for _, s := range subs {
 		switch s.kind {
 		case leaveOut, subCreationTime, subIssuerFingerprint, subIssuerKeyID, subSignatureExpiry:
@@ -192,7 +194,7 @@ func (a *amendment) addUserID(id string) error {
 		return err
 	}
 	for _, part := range a.parts {
-		if part.head.tag == tagUserID && string(part.head.body) == id {
+		if part.head.Tag == frame.UserID && string(part.head.Body) == id {
 			return fmt.Errorf("user id: the certificate has %q already", id)
 		}
 	}
@@ -204,13 +206,13 @@ func (a *amendment) addUserID(id string) error {
 	if err != nil {
 		return err
 	}
-	part := component{head: ownPacket(tagUserID, []byte(id))}
-	if err := a.add(&part, typePositiveCert, certificationState(a.key.body, id), hashed); err != nil {
+	part := component{head: frame.Make(frame.UserID, []byte(id))}
+	if err := a.add(&part, typePositiveCert, certificationState(a.key.Body, id), hashed); err != nil {
 		return err
 	}
 	at := 0 // behind the last user id: subkeys come after them (RFC 9580 section 10.1)
 	for i, p := range a.parts {
-		if p.head.tag == tagUserID || p.head.tag == tagPublicKey {
+		if p.head.Tag == frame.UserID || p.head.Tag == frame.PublicKey {
 			at = i + 1
 		}
 	}
@@ -219,7 +221,7 @@ func (a *amendment) addUserID(id string) error {
 }
 
 // newest finds the packet of the self-signature that decides about the key.
-func (a *amendment) newest() (rawPacket, error) {
+func (a *amendment) newest() (frame.Packet, error) {
 	for _, part := range a.parts {
 		for _, p := range part.sigs {
 			if sig := a.from.ownSignature(p); sig != nil && bytes.Equal(sig.HashSuffix, a.from.self.HashSuffix) {
@@ -227,7 +229,7 @@ func (a *amendment) newest() (rawPacket, error) {
 			}
 		}
 	}
-	return rawPacket{}, errors.New("no self-signature") // parsing found one
+	return frame.Packet{}, errors.New("no self-signature") // parsing found one
 }
 
 // add makes a signature and puts it behind those that the part has.
@@ -236,7 +238,7 @@ func (a *amendment) add(part *component, kind byte, state hash.Hash, hashed []by
 	if err != nil {
 		return err
 	}
-	p, err := nextPacket(whole)
+	p, err := frame.Next(whole)
 	if err != nil {
 		return err
 	}
@@ -244,22 +246,17 @@ func (a *amendment) add(part *component, kind byte, state hash.Hash, hashed []by
 	return nil
 }
 
-func ownPacket(tag byte, body []byte) rawPacket {
-	whole := appendPacket(nil, tag, body)
-	return rawPacket{tag: tag, whole: whole, body: body}
-}
-
 // finish writes the certificate and reads it back.
 func (a *amendment) finish() (*Certificate, error) { return writeComponents(a.from, a.key, a.parts) }
 
 // writeComponents makes a certificate that must be of the same key as from, with
 // every packet that it had.
-func writeComponents(from *Certificate, key rawPacket, parts []component) (*Certificate, error) {
-	raw := bytes.Clone(key.whole)
+func writeComponents(from *Certificate, key frame.Packet, parts []component) (*Certificate, error) {
+	raw := bytes.Clone(key.Whole)
 	for _, part := range parts {
-		raw = append(raw, part.head.whole...)
+		raw = append(raw, part.head.Whole...)
 		for _, p := range part.sigs {
-			raw = append(raw, p.whole...)
+			raw = append(raw, p.Whole...)
 		}
 	}
 	got, err := ParseCertificate(raw)
@@ -274,19 +271,15 @@ func writeComponents(from *Certificate, key rawPacket, parts []component) (*Cert
 
 // contains reports whether every packet of the other certificate is in this one.
 func (c *Certificate) contains(o *Certificate) bool {
-	have, err := splitPackets(c.raw)
-	want, err2 := splitPackets(o.raw)
+	have, err := frame.Split(c.raw, maxPackets)
+	want, err2 := frame.Split(o.raw, maxPackets)
 	if err != nil || err2 != nil {
 		return false
 	}
 	for _, w := range want {
-		if !slices.ContainsFunc(have, func(p rawPacket) bool { return p.equal(w) }) {
+		if !slices.ContainsFunc(have, func(p frame.Packet) bool { return p.Equal(w) }) {
 			return false
 		}
 	}
 	return true
 }
-
-// equal reports whether two packets are the same, whichever form their headers
-// have: gpg writes the old one.
-func (p rawPacket) equal(o rawPacket) bool { return p.tag == o.tag && bytes.Equal(p.body, o.body) }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"quorate/quorum/evidence/openpgp/frame"
 )
 
 // MaxCertificate is the size of the largest certificate that is read, in bytes.
@@ -112,7 +114,7 @@ func parseCertificate(data []byte) (*Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	packets, err := splitPackets(raw)
+	packets, err := frame.Split(raw, maxPackets)
 	if err != nil {
 		return nil, err
 	}
@@ -130,14 +132,14 @@ func parseCertificate(data []byte) (*Certificate, error) {
 	return c, c.checkSelf()
 }
 
-func parsePrimary(p rawPacket) (*packet.PublicKey, crypto.PublicKey, error) {
-	if p.tag == tagSecretKey {
+func parsePrimary(p frame.Packet) (*packet.PublicKey, crypto.PublicKey, error) {
+	if p.Tag == frame.SecretKey {
 		return nil, nil, errors.New("the file holds a secret key; give the public certificate")
 	}
-	if p.tag != tagPublicKey {
-		return nil, nil, fmt.Errorf("packet type %d where a public key belongs", p.tag)
+	if p.Tag != frame.PublicKey {
+		return nil, nil, fmt.Errorf("packet type %d where a public key belongs", p.Tag)
 	}
-	parsed, err := readPacket(p)
+	parsed, err := p.Parse()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -148,28 +150,15 @@ func parsePrimary(p rawPacket) (*packet.PublicKey, crypto.PublicKey, error) {
 	}
 	// The parser is loose about integers; only the form that we would write
 	// ourselves has the fingerprint everybody else computes.
-	if body, err := keyBody(public, key.CreationTime); err != nil || !bytes.Equal(body, p.body) {
+	if body, err := keyBody(public, key.CreationTime); err != nil || !bytes.Equal(body, p.Body) {
 		return nil, nil, errors.New("key is not in canonical form")
 	}
 	return key, public, nil
 }
 
-// readPacket lets go-crypto parse one packet and insists that it used it up.
-func readPacket(p rawPacket) (packet.Packet, error) {
-	r := bytes.NewReader(p.whole)
-	parsed, err := packet.Read(r)
-	if err != nil {
-		return nil, err
-	}
-	if r.Len() > 0 {
-		return nil, fmt.Errorf("packet type %d has %d unused bytes at its end", p.tag, r.Len())
-	}
-	return parsed, nil
-}
-
 // addComponents walks the packets behind the primary key: signatures belong
 // to the component before them (RFC 9580 section 10.1).
-func (c *Certificate) addComponents(packets []rawPacket) error {
+func (c *Certificate) addComponents(packets []frame.Packet) error {
 	for _, part := range splitComponents(packets) {
 		if err := c.addComponent(part.head, part.sigs); err != nil {
 			return err
@@ -181,18 +170,18 @@ func (c *Certificate) addComponents(packets []rawPacket) error {
 // component is a user id, a subkey or the primary key, whose head has no bytes
 // here, with the signatures behind it.
 type component struct {
-	head rawPacket
-	sigs []rawPacket
+	head frame.Packet
+	sigs []frame.Packet
 }
 
-func splitComponents(packets []rawPacket) (parts []component) {
+func splitComponents(packets []frame.Packet) (parts []component) {
 	for len(packets) > 0 {
-		part := component{head: rawPacket{tag: tagPublicKey}}
-		if packets[0].tag != tagSignature {
+		part := component{head: frame.Packet{Tag: frame.PublicKey}}
+		if packets[0].Tag != frame.Signature {
 			part.head, packets = packets[0], packets[1:]
 		}
 		n := 0
-		for n < len(packets) && packets[n].tag == tagSignature {
+		for n < len(packets) && packets[n].Tag == frame.Signature {
 			n++
 		}
 		part.sigs, packets = packets[:n], packets[n:]
@@ -201,27 +190,27 @@ func splitComponents(packets []rawPacket) (parts []component) {
 	return parts
 }
 
-func (c *Certificate) addComponent(head rawPacket, sigs []rawPacket) error {
-	switch head.tag {
-	case tagPublicKey:
-		if head.whole != nil {
+func (c *Certificate) addComponent(head frame.Packet, sigs []frame.Packet) error {
+	switch head.Tag {
+	case frame.PublicKey:
+		if head.Whole != nil {
 			return errors.New("more than one certificate in the file")
 		}
 		return c.addKeySignatures(sigs)
-	case tagUserID:
-		c.addUserID(string(head.body), sigs)
+	case frame.UserID:
+		c.addUserID(string(head.Body), sigs)
 		return nil
-	case tagUserAttribute, tagPublicSubkey:
+	case frame.UserAttribute, frame.PublicSubkey:
 		return nil // never used, so not worth a refusal
-	case tagSecretKey, tagSecretSubkey:
+	case frame.SecretKey, frame.SecretSubkey:
 		return errors.New("the file holds a secret key; give the public certificate")
 	}
-	return fmt.Errorf("packet type %d does not belong in a certificate", head.tag)
+	return fmt.Errorf("packet type %d does not belong in a certificate", head.Tag)
 }
 
-func (c *Certificate) addKeySignatures(sigs []rawPacket) error {
+func (c *Certificate) addKeySignatures(sigs []frame.Packet) error {
 	for _, p := range sigs {
-		switch signatureType(p) {
+		switch p.SignatureType() {
 		case typeKeyRevocation:
 			if err := c.addRevocation(p); err != nil {
 				return fmt.Errorf("key revocation: %w", err)
@@ -237,15 +226,15 @@ func (c *Certificate) addKeySignatures(sigs []rawPacket) error {
 
 // directKey returns p if it is what the key says about itself without naming a
 // user id, and verifies; nil otherwise.
-func (c *Certificate) directKey(p rawPacket) *packet.Signature {
+func (c *Certificate) directKey(p frame.Packet) *packet.Signature {
 	if sig := c.ownSignature(p); sig != nil && c.key.VerifyDirectKeySignature(sig) == nil {
 		return sig
 	}
 	return nil
 }
 
-func (c *Certificate) addRevocation(p rawPacket) error {
-	parsed, err := readPacket(p)
+func (c *Certificate) addRevocation(p frame.Packet) error {
+	parsed, err := p.Parse()
 	if err != nil {
 		return err
 	}
@@ -266,7 +255,7 @@ func (c *Certificate) addRevocation(p rawPacket) error {
 
 // addUserID keeps a user id whose newest valid certification by the key is
 // newer than its newest revocation.
-func (c *Certificate) addUserID(id string, sigs []rawPacket) {
+func (c *Certificate) addUserID(id string, sigs []frame.Packet) {
 	if newest, _ := c.standing(id, sigs); newest != nil {
 		c.userIDs = append(c.userIDs, id)
 		c.addSelf(newest)
@@ -275,13 +264,13 @@ func (c *Certificate) addUserID(id string, sigs []rawPacket) {
 
 // standing returns the certification that a user id stands by, parsed and as it
 // came; nil if it has none, or was revoked since.
-func (c *Certificate) standing(id string, sigs []rawPacket) (newest *packet.Signature, raw rawPacket) {
+func (c *Certificate) standing(id string, sigs []frame.Packet) (newest *packet.Signature, raw frame.Packet) {
 	if checkUserID(id) != nil {
 		return nil, raw // not fit to be shown; another user id may be
 	}
 	revoked := time.Time{}
 	for _, p := range sigs {
-		kind := signatureType(p)
+		kind := p.SignatureType()
 		if kind != typeCertRevocation && (kind < typeGenericCert || kind > typePositiveCert) {
 			continue
 		}
@@ -307,18 +296,10 @@ func (c *Certificate) verifyUserID(id string, sig *packet.Signature) bool {
 	return c.key.VerifyUserIdHashTag(id, sig) == nil && c.key.VerifyUserIdSignature(id, c.key, sig) == nil
 }
 
-// signatureType peeks at a version 4 signature; 0xff stands for any other.
-func signatureType(p rawPacket) byte {
-	if len(p.body) < 2 || p.body[0] != 4 {
-		return 0xff
-	}
-	return p.body[1]
-}
-
 // ownSignature returns p if it claims to be by this key with a hash we
 // believe; nil otherwise. The caller verifies it.
-func (c *Certificate) ownSignature(p rawPacket) *packet.Signature {
-	parsed, err := readPacket(p)
+func (c *Certificate) ownSignature(p frame.Packet) *packet.Signature {
+	parsed, err := p.Parse()
 	if err != nil {
 		return nil // not ours: we only ever rely on what go-crypto understands
 	}
@@ -329,7 +310,7 @@ func (c *Certificate) ownSignature(p rawPacket) *packet.Signature {
 	if sig.SigLifetimeSecs != nil && *sig.SigLifetimeSecs != 0 {
 		return nil // there is no clock here to say whether it still counts
 	}
-	l, err := splitSignature(p.body)
+	l, err := splitSignature(p.Body)
 	if err != nil || checkMPIs(l.mpis, mpiCount(sig.PubKeyAlgo)) != nil {
 		return nil
 	}

@@ -3,6 +3,8 @@ package pgpsig
 import (
 	"hash"
 	"time"
+
+	"quorate/quorum/evidence/openpgp/frame"
 )
 
 // ForgeSignature writes a signature with an arbitrary type and arbitrary
@@ -26,7 +28,7 @@ func ForgeBare(c *Certificate, state hash.Hash, hashed []byte, sign SignFunc) ([
 }
 
 // FramePacket frames a body.
-func FramePacket(tag byte, body []byte) []byte { return appendPacket(nil, tag, body) }
+func FramePacket(tag byte, body []byte) []byte { return frame.Append(nil, tag, body) }
 
 // AppendSubpacket writes one subpacket.
 var AppendSubpacket = appendSubpacket

@@ -15,6 +15,8 @@ import (
 	pgpecdsa "github.com/ProtonMail/go-crypto/openpgp/ecdsa"
 	pgpeddsa "github.com/ProtonMail/go-crypto/openpgp/eddsa"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"quorate/quorum/evidence/openpgp/frame"
 )
 
 // Public key algorithm ids, RFC 9580 section 9.1. Ed25519 keys are written as
@@ -79,8 +81,8 @@ func keyBody(pub crypto.PublicKey, created time.Time) ([]byte, error) {
 	b = append(b, algo)
 	switch k := pub.(type) {
 	case *rsa.PublicKey:
-		b = appendMPI(b, k.N.Bytes())
-		return appendMPI(b, big.NewInt(int64(k.E)).Bytes()), nil
+		b = frame.AppendMPI(b, k.N.Bytes())
+		return frame.AppendMPI(b, big.NewInt(int64(k.E)).Bytes()), nil
 	case *ecdsa.PublicKey:
 		point, err := k.Bytes() // also checks that the point is on the curve
 		if err != nil {
@@ -90,10 +92,10 @@ func keyBody(pub crypto.PublicKey, created time.Time) ([]byte, error) {
 		if k.Curve == elliptic.P384() {
 			oid = oidP384
 		}
-		return appendMPI(appendOID(b, oid), point), nil
+		return frame.AppendMPI(appendOID(b, oid), point), nil
 	default:
 		point := append([]byte{0x40}, pub.(ed25519.PublicKey)...)
-		return appendMPI(appendOID(b, oidEd25519), point), nil
+		return frame.AppendMPI(appendOID(b, oidEd25519), point), nil
 	}
 }
 
@@ -157,9 +159,9 @@ func signatureMPIs(pub crypto.PublicKey, raw []byte) ([]byte, error) {
 		return nil, fmt.Errorf("signer returned %d bytes, want %d", len(raw), want)
 	}
 	if halves == 1 {
-		return appendMPI(nil, raw), nil
+		return frame.AppendMPI(nil, raw), nil
 	}
-	return appendMPI(appendMPI(nil, raw[:want/2]), raw[want/2:]), nil
+	return frame.AppendMPI(frame.AppendMPI(nil, raw[:want/2]), raw[want/2:]), nil
 }
 
 // mpiCount is the number of integers in a signature by this algorithm.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash"
 	"time"
+
+	"quorate/quorum/evidence/openpgp/frame"
 )
 
 // CertificateOption changes what MakeCertificate writes.
@@ -108,8 +110,8 @@ func makeCertificate(pub crypto.PublicKey, created time.Time, userID string, sig
 	if err != nil {
 		return nil, err
 	}
-	out := appendPacket(nil, tagPublicKey, key)
-	out = appendPacket(out, tagUserID, []byte(userID))
+	out := frame.Append(nil, frame.PublicKey, key)
+	out = frame.Append(out, frame.UserID, []byte(userID))
 	return append(out, sig...), nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"quorate/quorum/evidence/openpgp/frame"
 )
 
 // Reason is why a key is revoked (RFC 9580 section 5.2.3.31).
@@ -97,11 +99,11 @@ func ParseRevocation(data []byte) (rev []byte, ok bool, err error) {
 
 // checkRevocation wants exactly one packet.
 func checkRevocation(rev []byte) error {
-	packets, err := splitPackets(rev)
+	packets, err := frame.Split(rev, maxPackets)
 	if err != nil {
 		return err
 	}
-	if len(packets) != 1 || packets[0].tag != tagSignature || signatureType(packets[0]) != typeKeyRevocation {
+	if len(packets) != 1 || packets[0].Tag != frame.Signature || packets[0].SignatureType() != typeKeyRevocation {
 		return errNoRevocation
 	}
 	return nil
@@ -121,7 +123,7 @@ func mergeRevocation(c *Certificate, rev []byte) (*Certificate, error) {
 	if err := checkRevocation(rev); err != nil {
 		return nil, err
 	}
-	packets, err := splitPackets(rev)
+	packets, err := frame.Split(rev, maxPackets)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +137,7 @@ func Merge(c, other *Certificate) (*Certificate, error) {
 	if c.Fingerprint() != other.Fingerprint() {
 		return nil, fmt.Errorf("merge certificates: %s and %s are two", c.Fingerprint(), other.Fingerprint())
 	}
-	packets, err := splitPackets(other.raw)
+	packets, err := frame.Split(other.raw, maxPackets)
 	if err != nil {
 		return nil, fmt.Errorf("merge certificates: %w", err)
 	}
@@ -150,19 +152,19 @@ func Merge(c, other *Certificate) (*Certificate, error) {
 }
 
 // merge adds parts, and signatures on the key.
-func merge(c *Certificate, more []component, onKey []rawPacket) (*Certificate, error) {
-	packets, err := splitPackets(c.raw)
+func merge(c *Certificate, more []component, onKey []frame.Packet) (*Certificate, error) {
+	packets, err := frame.Split(c.raw, maxPackets)
 	if err != nil {
 		return nil, err
 	}
 	parts := splitComponents(packets[1:])
-	more = append(more, component{head: rawPacket{tag: tagPublicKey}, sigs: onKey})
+	more = append(more, component{head: frame.Packet{Tag: frame.PublicKey}, sigs: onKey})
 	for _, m := range more {
-		i := slices.IndexFunc(parts, func(p component) bool { return p.head.equal(m.head) })
+		i := slices.IndexFunc(parts, func(p component) bool { return p.head.Equal(m.head) })
 		switch {
 		case i >= 0:
 			parts[i].sigs = addMissing(parts[i].sigs, m.sigs)
-		case m.head.tag == tagPublicKey:
+		case m.head.Tag == frame.PublicKey:
 			parts = slices.Insert(parts, 0, m)
 		default:
 			parts = append(parts, m)
@@ -174,19 +176,19 @@ func merge(c *Certificate, more []component, onKey []rawPacket) (*Certificate, e
 }
 
 func place(p component) int {
-	switch p.head.tag {
-	case tagPublicKey:
+	switch p.head.Tag {
+	case frame.PublicKey:
 		return 0
-	case tagPublicSubkey:
+	case frame.PublicSubkey:
 		return 2
 	}
 	return 1
 }
 
-func addMissing(have, more []rawPacket) []rawPacket {
+func addMissing(have, more []frame.Packet) []frame.Packet {
 	have = slices.Clip(have)
 	for _, p := range more {
-		if !slices.ContainsFunc(have, p.equal) {
+		if !slices.ContainsFunc(have, p.Equal) {
 			have = append(have, p)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash"
 	"time"
+
+	"quorate/quorum/evidence/openpgp/frame"
 )
 
 // SignFunc makes a raw signature over a digest, as a PKCS#11 token does it:
@@ -119,5 +121,5 @@ func finishSignature(pub crypto.PublicKey, state hash.Hash, id byte, h crypto.Ha
 	}
 	body = append(body, 0, 0)          // no unhashed subpackets
 	body = append(body, digest[:2]...) // left 16 bits, for quick rejection
-	return appendPacket(nil, tagSignature, append(body, mpis...)), nil
+	return frame.Append(nil, frame.Signature, append(body, mpis...)), nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"quorate/quorum/evidence/openpgp/frame"
 )
 
 // Signature subpacket type ids, RFC 9580 section 5.2.3.7.
@@ -50,12 +52,12 @@ type subpacket struct {
 func parseSubpackets(area []byte) ([]subpacket, error) {
 	var subs []subpacket
 	for len(area) > 0 {
-		n, length, err := subpacketLength(area)
+		n, length, err := frame.SubpacketLength(area)
 		if err != nil {
 			return nil, fmt.Errorf("subpacket %d: length: %w", len(subs)+1, err)
 		}
 		area = area[n:]
-		if length == 0 || length > len(area) {
+		if length == 0 || length > uint64(len(area)) {
 			return nil, fmt.Errorf("subpacket %d: length %d with %d bytes left", len(subs)+1, length, len(area))
 		}
 		subs = append(subs, subpacket{kind: area[0] & 0x7f, critical: area[0]&0x80 != 0, body: area[1:length]})
@@ -65,7 +67,7 @@ func parseSubpackets(area []byte) ([]subpacket, error) {
 }
 
 func appendSubpacket(b []byte, kind byte, body ...byte) []byte {
-	b = appendLength(b, 1+len(body))
+	b = frame.AppendLength(b, 1+len(body))
 	return append(append(b, kind), body...)
 }
 
@@ -137,7 +139,7 @@ func checkText(field, s string) error {
 // parseNotation reads one notation subpacket; text is false for the binary kind.
 func parseNotation(body []byte) (n Notation, text bool, err error) {
 	if len(body) < 8 {
-		return Notation{}, false, errTruncated
+		return Notation{}, false, frame.ErrTruncated
 	}
 	nameLen := int(binary.BigEndian.Uint16(body[4:]))
 	valueLen := int(binary.BigEndian.Uint16(body[6:]))

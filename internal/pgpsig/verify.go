@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"quorate/quorum/evidence/openpgp/frame"
 )
 
 // maxSignature bounds what is read as a signature: a hashed area is at most
@@ -34,7 +36,7 @@ type layout struct {
 // splitSignature cuts the body of a v4 signature packet.
 func splitSignature(body []byte) (layout, error) {
 	if len(body) < 6 {
-		return layout{}, errTruncated
+		return layout{}, frame.ErrTruncated
 	}
 	if body[0] != version4 {
 		return layout{}, fmt.Errorf("version %d is not supported, want 4", body[0])
@@ -43,16 +45,16 @@ func splitSignature(body []byte) (layout, error) {
 	rest := body[4:]
 	for _, area := range []*[]byte{&l.hashed, &l.unhashed} {
 		if len(rest) < 2 {
-			return layout{}, errTruncated
+			return layout{}, frame.ErrTruncated
 		}
 		n := int(binary.BigEndian.Uint16(rest))
 		if rest = rest[2:]; len(rest) < n {
-			return layout{}, errTruncated
+			return layout{}, frame.ErrTruncated
 		}
 		*area, rest = rest[:n], rest[n:]
 	}
 	if len(rest) < 2 {
-		return layout{}, errTruncated
+		return layout{}, frame.ErrTruncated
 	}
 	l.mpis = rest[2:]
 	return l, nil
@@ -107,27 +109,27 @@ func (k kind) read(c *Certificate, state hash.Hash, sig []byte) (*Signature, err
 }
 
 // parse finds the one signature packet, which has to be of the kind, and its layout.
-func (k kind) parse(sig []byte) (rawPacket, layout, error) {
+func (k kind) parse(sig []byte) (frame.Packet, layout, error) {
 	if len(sig) > maxSignature {
-		return rawPacket{}, layout{}, fmt.Errorf("%d bytes, at most %d", len(sig), maxSignature)
+		return frame.Packet{}, layout{}, fmt.Errorf("%d bytes, at most %d", len(sig), maxSignature)
 	}
 	raw, err := dearmor(armorSignature, sig)
 	if err != nil {
-		return rawPacket{}, layout{}, err
+		return frame.Packet{}, layout{}, err
 	}
-	packets, err := splitPackets(raw)
+	packets, err := frame.Split(raw, maxPackets)
 	if err != nil {
-		return rawPacket{}, layout{}, err
+		return frame.Packet{}, layout{}, err
 	}
-	if len(packets) != 1 || packets[0].tag != tagSignature {
-		return rawPacket{}, layout{}, fmt.Errorf("want exactly one signature packet, got %d packets", len(packets))
+	if len(packets) != 1 || packets[0].Tag != frame.Signature {
+		return frame.Packet{}, layout{}, fmt.Errorf("want exactly one signature packet, got %d packets", len(packets))
 	}
-	l, err := splitSignature(packets[0].body)
+	l, err := splitSignature(packets[0].Body)
 	if err != nil {
-		return rawPacket{}, layout{}, err
+		return frame.Packet{}, layout{}, err
 	}
-	if id := packets[0].body[1]; id != k.id {
-		return rawPacket{}, layout{}, fmt.Errorf("signature type: 0x%02x, want 0x%02x (%s)", id, k.id, k.name)
+	if id := packets[0].Body[1]; id != k.id {
+		return frame.Packet{}, layout{}, fmt.Errorf("signature type: 0x%02x, want 0x%02x (%s)", id, k.id, k.name)
 	}
 	return packets[0], l, nil
 }
@@ -248,8 +250,8 @@ func checkUnhashed(area []byte) error {
 
 // checkCrypto verifies by go-crypto over two clones of the state, and makes
 // sure that both parsers read the same signature.
-func (k kind) checkCrypto(c *Certificate, state hash.Hash, s *Signature, p rawPacket, l layout) error {
-	parsed, err := readPacket(p)
+func (k kind) checkCrypto(c *Certificate, state hash.Hash, s *Signature, p frame.Packet, l layout) error {
+	parsed, err := p.Parse()
 	if err != nil {
 		return err
 	}

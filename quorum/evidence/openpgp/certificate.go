@@ -8,6 +8,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"quorate/quorum/evidence"
+	"quorate/quorum/evidence/openpgp/frame"
 	"quorate/quorum/statement"
 )
 
@@ -125,7 +126,7 @@ func badKey(format string, args ...any) error {
 	return evidence.Refuse("", evidence.CodeBadKey, "key file", format, args...)
 }
 
-func openKeyFile(file []byte) ([]rawPacket, error) {
+func openKeyFile(file []byte) ([]frame.Packet, error) {
 	if len(file) > MaxKeyFile {
 		return nil, evidence.Refuse("", statement.CodeTooLarge, "key file", "%d bytes, at most %d", len(file), MaxKeyFile)
 	}
@@ -133,20 +134,20 @@ func openKeyFile(file []byte) ([]rawPacket, error) {
 	if err != nil {
 		return nil, err
 	}
-	packets, err := splitPackets(raw)
+	packets, err := frame.Split(raw, maxPackets)
 	if err != nil {
 		return nil, badKey("%v", err)
 	}
 	keys := 0
 	for _, p := range packets {
-		switch p.tag {
-		case tagPublicKey:
+		switch p.Tag {
+		case frame.PublicKey:
 			keys++
-		case tagSecretKey, tagSecretSubkey:
+		case frame.SecretKey, frame.SecretSubkey:
 			return nil, badKey("holds a secret key; give the public one")
 		}
 	}
-	if len(packets) == 0 || packets[0].tag != tagPublicKey {
+	if len(packets) == 0 || packets[0].Tag != frame.PublicKey {
 		return nil, badKey("does not begin with a public key")
 	}
 	if keys > 1 {
@@ -157,14 +158,14 @@ func openKeyFile(file []byte) ([]rawPacket, error) {
 
 // add walks the packets behind the primary key: signatures belong to the
 // component before them (RFC 9580 section 10.1).
-func (k *Key) add(packets []rawPacket) error {
-	head := rawPacket{tag: tagPublicKey}
+func (k *Key) add(packets []frame.Packet) error {
+	head := frame.Packet{Tag: frame.PublicKey}
 	for len(packets) > 0 {
-		if packets[0].tag != tagSignature {
+		if packets[0].Tag != frame.Signature {
 			head, packets = packets[0], packets[1:]
 		}
 		n := 0
-		for n < len(packets) && packets[n].tag == tagSignature {
+		for n < len(packets) && packets[n].Tag == frame.Signature {
 			n++
 		}
 		if err := k.addComponent(head, packets[:n]); err != nil {
@@ -178,22 +179,22 @@ func (k *Key) add(packets []rawPacket) error {
 	return nil
 }
 
-func (k *Key) addComponent(head rawPacket, sigs []rawPacket) error {
-	switch head.tag {
-	case tagPublicKey:
+func (k *Key) addComponent(head frame.Packet, sigs []frame.Packet) error {
+	switch head.Tag {
+	case frame.PublicKey:
 		return k.addDirect(sigs)
-	case tagUserID:
-		k.addUser(string(head.body), sigs)
-	case tagPublicSubkey:
+	case frame.UserID:
+		k.addUser(string(head.Body), sigs)
+	case frame.PublicSubkey:
 		k.addSubkey(head, sigs)
 	}
 	return nil // user attributes, trust packets and newer things say nothing that is used
 }
 
 // addDirect reads the signatures that stand directly behind the primary key.
-func (k *Key) addDirect(sigs []rawPacket) error {
+func (k *Key) addDirect(sigs []frame.Packet) error {
 	for _, p := range sigs {
-		switch signatureType(p) {
+		switch packet.SignatureType(p.SignatureType()) {
 		case packet.SigTypeDirectSignature:
 			k.primary.statements = k.own(k.primary.statements, p)
 		case packet.SigTypeKeyRevocation:
@@ -207,7 +208,7 @@ func (k *Key) addDirect(sigs []rawPacket) error {
 	return nil
 }
 
-func (k *Key) addUser(id string, sigs []rawPacket) {
+func (k *Key) addUser(id string, sigs []frame.Packet) {
 	at := slices.IndexFunc(k.users, func(u *user) bool { return u.id == id })
 	if at < 0 {
 		at = len(k.users)
@@ -216,7 +217,7 @@ func (k *Key) addUser(id string, sigs []rawPacket) {
 	}
 	u := k.users[at]
 	for _, p := range sigs {
-		switch kind := signatureType(p); {
+		switch kind := packet.SignatureType(p.SignatureType()); {
 		case kind == packet.SigTypeCertificationRevocation:
 			u.taken = k.own(u.taken, p)
 		case kind >= packet.SigTypeGenericCert && kind <= packet.SigTypePositiveCert:
@@ -225,7 +226,7 @@ func (k *Key) addUser(id string, sigs []rawPacket) {
 	}
 }
 
-func (k *Key) addSubkey(head rawPacket, sigs []rawPacket) {
+func (k *Key) addSubkey(head frame.Packet, sigs []frame.Packet) {
 	key, err := readKey(head)
 	if err != nil || !key.CanSign() {
 		return // by a key that cannot be read or cannot sign there is no signature
@@ -237,7 +238,7 @@ func (k *Key) addSubkey(head rawPacket, sigs []rawPacket) {
 	}
 	c := k.subkeys[at]
 	for _, p := range sigs {
-		switch signatureType(p) {
+		switch packet.SignatureType(p.SignatureType()) {
 		case packet.SigTypeSubkeyBinding:
 			c.statements = k.own(c.statements, p)
 		case packet.SigTypeSubkeyRevocation:
@@ -246,17 +247,9 @@ func (k *Key) addSubkey(head rawPacket, sigs []rawPacket) {
 	}
 }
 
-// signatureType peeks at a version 4 signature; 0xff stands for any other.
-func signatureType(p rawPacket) packet.SignatureType {
-	if len(p.body) < 2 || p.body[0] != 4 {
-		return 0xff
-	}
-	return packet.SignatureType(p.body[1])
-}
-
 // own appends p if it names the primary key as its issuer. What go-crypto does
 // not understand is passed over. Nothing is verified here.
-func (k *Key) own(list []*packet.Signature, p rawPacket) []*packet.Signature {
+func (k *Key) own(list []*packet.Signature, p frame.Packet) []*packet.Signature {
 	sig, err := readSignature(p)
 	if err != nil || !sig.CheckKeyIdOrFingerprint(k.primary.key) {
 		return list

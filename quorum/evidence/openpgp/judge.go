@@ -5,12 +5,12 @@ import (
 	"crypto"
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"quorate/quorum/evidence"
+	"quorate/quorum/evidence/openpgp/frame"
 	"quorate/quorum/statement"
 )
 
@@ -105,25 +105,14 @@ func (r *Ring) JudgeParts(message, hashed, value []byte, at time.Time) evidence.
 	}
 	body := append(bytes.Clone(hashed), 0, 0, 0, 0) // no unhashed subpackets, no hash tag
 	if packet.PublicKeyAlgorithm(hashed[2]) == packet.PubKeyAlgoEdDSA && len(value) == 64 {
-		body = appendMPI(appendMPI(body, value[:32]), value[32:])
+		body = frame.AppendMPI(frame.AppendMPI(body, value[:32]), value[32:])
 	} else {
-		body = appendMPI(body, value)
+		body = frame.AppendMPI(body, value)
 	}
-	whole := binary.BigEndian.AppendUint32([]byte{0xc0 | tagSignature, 255}, uint32(len(body)))
-	return r.judge(rawPacket{tagSignature, append(whole, body...), body}, packet.SigTypeBinary, message, at)
+	return r.judge(frame.Make(frame.Signature, body), packet.SigTypeBinary, message, at)
 }
 
-// appendMPI writes a multiprecision integer (RFC 9580 section 3.2).
-func appendMPI(b, value []byte) []byte {
-	value = bytes.TrimLeft(value, "\x00")
-	n := 0
-	if len(value) > 0 {
-		n = 8*(len(value)-1) + bits.Len8(value[0])
-	}
-	return append(binary.BigEndian.AppendUint16(b, uint16(n)), value...)
-}
-
-func openSignatureFile(file []byte) ([]rawPacket, error) {
+func openSignatureFile(file []byte) ([]frame.Packet, error) {
 	const field = "signature"
 	if len(file) == 0 {
 		return nil, evidence.Refuse("", evidence.CodeMissing, field, "is empty")
@@ -135,7 +124,7 @@ func openSignatureFile(file []byte) ([]rawPacket, error) {
 	if err != nil {
 		return nil, err
 	}
-	packets, err := splitPackets(raw)
+	packets, err := frame.Split(raw, maxPackets)
 	if err != nil {
 		return nil, refuse("", field, "%v", err)
 	}
@@ -143,20 +132,20 @@ func openSignatureFile(file []byte) ([]rawPacket, error) {
 		return nil, evidence.Refuse("", statement.CodeTooLarge, field, "%d packets, at most %d", len(packets), maxSignatures)
 	}
 	for i, p := range packets {
-		if p.tag != tagSignature {
-			return nil, evidence.Refuse("", evidence.CodeWrongKind, field, "packet %d is of type %d and not a signature", i+1, p.tag)
+		if p.Tag != frame.Signature {
+			return nil, evidence.Refuse("", evidence.CodeWrongKind, field, "packet %d is of type %d and not a signature", i+1, p.Tag)
 		}
 	}
 	return packets, nil
 }
 
 // judge gives the verdict on one signature packet.
-func (r *Ring) judge(p rawPacket, want packet.SignatureType, message []byte, at time.Time) evidence.Verdict {
+func (r *Ring) judge(p frame.Packet, want packet.SignatureType, message []byte, at time.Time) evidence.Verdict {
 	sig, err := readSignature(p)
 	if err != nil {
 		return evidence.Verdict{Status: evidence.Unsupported, Reason: "signature packet: " + err.Error()}
 	}
-	v := evidence.Verdict{PublicKey: uint8(sig.PubKeyAlgo), Hash: p.body[3], Created: sig.CreationTime.UTC(), Hint: issuer(sig)}
+	v := evidence.Verdict{PublicKey: uint8(sig.PubKeyAlgo), Hash: p.Body[3], Created: sig.CreationTime.UTC(), Hint: issuer(sig)}
 	if sig.SigType != want {
 		v.Status, v.Reason = evidence.Unsupported, fmt.Sprintf("signature type 0x%02x, want 0x%02x", uint8(sig.SigType), uint8(want))
 		return v
