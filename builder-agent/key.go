@@ -19,6 +19,7 @@ import (
 	"quorate/builder-agent/durable"
 	"quorate/builder-agent/spool"
 	"quorate/internal/bus"
+	"quorate/internal/tomltext"
 	"quorate/quorum/statement"
 )
 
@@ -69,7 +70,7 @@ type Identity struct {
 
 // PolicySnippet is the builder's entry under its operator in the policy.
 func (i Identity) PolicySnippet() string {
-	return fmt.Sprintf("[[operator.builder]]\nname = %s\nkey = %s\nplatform = %s\n", quote(i.Name), quote(i.Key.String()), quote(i.Platform))
+	return fmt.Sprintf("[[operator.builder]]\nname = %s\nkey = %s\nplatform = %s\n", tomltext.Quote(i.Name), tomltext.Quote(i.Key.String()), tomltext.Quote(i.Platform))
 }
 
 // EnrollCommand is what the coordinator's keeper runs to let the builder in.

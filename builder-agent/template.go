@@ -3,6 +3,8 @@ package builderagent
 import (
 	"fmt"
 	"strings"
+
+	"quorate/internal/tomltext"
 )
 
 // configText is the agent.toml that keygen writes: what was given is set, the
@@ -25,7 +27,7 @@ nats = %s
 # Channels whose jobs are built.
 %s
 
-`, quote(o.Name), quote(o.NATS), setting("ca_file", quote(o.CAFile), o.CAFile != ""),
+`, tomltext.Quote(o.Name), tomltext.Quote(o.NATS), setting("ca_file", tomltext.Quote(o.CAFile), o.CAFile != ""),
 		setting("channels", quoteList(o.Channels), len(o.Channels) > 0))
 	b.WriteString(`# The build command and its arguments; there is no shell. It runs in an empty
 # directory and finds the job in QUORATE_TARGET, QUORATE_SOURCE_URI and others.
@@ -97,26 +99,7 @@ func setting(key, value string, set bool) string {
 func quoteList(list []string) string {
 	quoted := make([]string, len(list))
 	for i, s := range list {
-		quoted[i] = quote(s)
+		quoted[i] = tomltext.Quote(s)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
-}
-
-// quote writes a TOML basic string (TOML v1.0, "String").
-func quote(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
 }

@@ -64,26 +64,17 @@ func (c *Coordinator) readFileStream(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read files: %w", err)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer c.onDisconnect(ctx, cancel)()
-	in := newInbox(batchMessages, batchBytes)
-	reading, err := consumer.Consume(func(m jetstream.Msg) { in.put(ctx, m) },
-		jetstream.PullMaxMessagesWithBytesLimit(batchMessages, batchBytes),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { cancel(err) }))
-	if err != nil {
-		return fmt.Errorf("read files: %w", err)
-	}
-	defer reading.Stop()
-	for {
-		messages, err := in.take(ctx)
-		if err != nil {
-			return context.Cause(ctx)
+	return c.follow(ctx, consumer, func(ctx context.Context, in *inbox) error {
+		for {
+			messages, err := in.take(ctx)
+			if err != nil {
+				return context.Cause(ctx)
+			}
+			for _, m := range messages {
+				c.takePiece(m.Subject(), m.Data())
+			}
 		}
-		for _, m := range messages {
-			c.takePiece(m.Subject(), m.Data())
-		}
-	}
+	})
 }
 
 // takePiece takes in one piece of a file. Only what was voted for by the builder

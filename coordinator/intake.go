@@ -79,8 +79,17 @@ func (c *Coordinator) readStream(ctx context.Context, batches chan<- []entry) er
 	if err != nil {
 		return fmt.Errorf("read record: %w", err)
 	}
-	// The server may have been replaced by another one behind a reconnect, so
-	// a broken connection ends this reading: the next one checks again.
+	return c.follow(ctx, consumer, func(ctx context.Context, in *inbox) error {
+		c.attach.Do(func() { close(c.attached) })
+		c.log.Info("reading the record", "from", from)
+		return c.pump(ctx, in, from, batches)
+	})
+}
+
+// follow has use take in what a consumer brings, until one of them fails. The server
+// may have been replaced by another one behind a reconnect, so a broken connection
+// ends this reading, too: the next one checks again.
+func (c *Coordinator) follow(ctx context.Context, consumer jetstream.Consumer, use func(context.Context, *inbox) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer c.onDisconnect(ctx, cancel)()
@@ -89,12 +98,10 @@ func (c *Coordinator) readStream(ctx context.Context, batches chan<- []entry) er
 		jetstream.PullMaxMessagesWithBytesLimit(batchMessages, batchBytes),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { cancel(err) }))
 	if err != nil {
-		return fmt.Errorf("read record: %w", err)
+		return fmt.Errorf("read stream: %w", err)
 	}
 	defer reading.Stop()
-	c.attach.Do(func() { close(c.attached) })
-	c.log.Info("reading the record", "from", from)
-	return c.pump(ctx, in, from, batches)
+	return use(ctx, in)
 }
 
 var errDisconnected = errors.New("connection to the bus lost")

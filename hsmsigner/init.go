@@ -12,6 +12,7 @@ import (
 
 	"quorate/hsmsigner/ledger"
 	"quorate/internal/bus"
+	"quorate/internal/tomltext"
 )
 
 // Names of the files that Init makes in a state folder.
@@ -91,7 +92,7 @@ func (c *Config) encode() ([]byte, error) {
 	return []byte(b.String()), nil
 }
 
-var configTemplate = template.Must(template.New(ConfigFile).Funcs(template.FuncMap{"q": quoteTOML}).Parse(
+var configTemplate = template.Must(template.New(ConfigFile).Funcs(template.FuncMap{"q": tomltext.Quote}).Parse(
 	`# Configuration of quorate-signer. Relative paths are relative to this folder.
 
 # The bus. The nkey of seed_file must be among its users, as {{q .Name}} with role
@@ -137,25 +138,6 @@ label       = {{q .Label}}
 {{if .Certificate}}certificate = {{q .Certificate}}{{else}}#certificate = "key.pgp"   # OpenPGP, for the format openpgp{{end}}
 {{if .X509}}x509        = {{q .X509}}{{else}}#x509       = "key.pem"   # X.509, for the formats cms, cms-sha256 and cms-plain{{end}}
 {{end}}`))
-
-// quoteTOML writes a basic string (TOML v1.0.0, "String").
-func quoteTOML(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
-}
 
 // WriteNew writes a file that must not exist, durably.
 func WriteNew(path string, data []byte, mode fs.FileMode) (err error) {

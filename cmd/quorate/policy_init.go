@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"quorate/internal/render"
+	"quorate/internal/tomltext"
 	"quorate/quorum/evidence"
 	"quorate/quorum/evidence/openpgp"
 	"quorate/quorum/policy"
@@ -84,7 +85,7 @@ func (c *policyInitCmd) write(found *pinner, j *juror, dir string) (string, erro
 	line("# checked, nor whether two operators are one person: both are up to you.")
 	line("version = 1")
 	line("expires = %s", j.at.AddDate(1, 0, 0).Truncate(24*time.Hour).Format(time.RFC3339))
-	line("keys    = %s # folder of key files, relative to this file", tomlString(dir))
+	line("keys    = %s # folder of key files, relative to this file", tomltext.Quote(dir))
 	for _, p := range people {
 		p.write(line)
 	}
@@ -98,16 +99,16 @@ func (c *policyInitCmd) write(found *pinner, j *juror, dir string) (string, erro
 func writeChannel(line func(string, ...any), people []*pinned, need int, channel, name string) {
 	names := make([]string, len(people))
 	for i, p := range people {
-		names[i] = tomlString(p.name)
+		names[i] = tomltext.Quote(p.name)
 	}
 	group := "builders"
 	for known(people, group) {
 		group += "-all"
 	}
-	line("\n[[group]]\nname    = %s\nneed    = %d", tomlString(group), need)
+	line("\n[[group]]\nname    = %s\nneed    = %d", tomltext.Quote(group), need)
 	line("members = [\n  %s,\n]", strings.Join(names, ",\n  "))
-	line("\n[[channel]]\nname    = %s\ntargets = [%s]", tomlString(channel), tomlString(releases(name)))
-	line("quorum  = %s\ndissent = \"hold\" # \"report\": agreed although somebody differs", tomlString(group))
+	line("\n[[channel]]\nname    = %s\ntargets = [%s]", tomltext.Quote(channel), tomltext.Quote(releases(name)))
+	line("quorum  = %s\ndissent = \"hold\" # \"report\": agreed although somebody differs", tomltext.Quote(group))
 	if 2*need <= len(people) && len(people) > 1 {
 		line("# Fewer than half of the operators are enough, so two different digests could both pass. Then neither is agreed.")
 		line("allow_split = true")
@@ -146,23 +147,6 @@ func toName(s string) string {
 	return out[:min(len(out), 64)]
 }
 
-// tomlString quotes for TOML; its escapes for control characters are JSON's.
-func tomlString(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteString(`\` + string(r))
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04X`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String() + `"`
-}
-
 // pinned is one key with the names that it goes under.
 type pinned struct {
 	fingerprint openpgp.Fingerprint
@@ -175,15 +159,15 @@ type pinned struct {
 }
 
 func (p *pinned) write(line func(string, ...any)) {
-	line("\n[[operator]]\nname = %s", tomlString(p.name))
+	line("\n[[operator]]\nname = %s", tomltext.Quote(p.name))
 	if len(p.filed) > 0 {
 		line("# One key under several names. If they are not one person, the key is not theirs.")
 	}
-	line("  [[operator.builder]]\n  name = %s\n  key  = \"openpgp:%s\"", tomlString(p.name), p.fingerprint)
+	line("  [[operator.builder]]\n  name = %s\n  key  = \"openpgp:%s\"", tomltext.Quote(p.name), p.fingerprint)
 	if len(p.filed) > 0 {
 		quoted := make([]string, len(p.filed))
 		for i, f := range p.filed {
-			quoted[i] = tomlString(f)
+			quoted[i] = tomltext.Quote(f)
 		}
 		line("  filed_as = [%s]", strings.Join(quoted, ", "))
 	}
