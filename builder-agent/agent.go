@@ -17,6 +17,7 @@ import (
 
 	"quorate/builder-agent/durable"
 	"quorate/internal/bus"
+	"quorate/internal/rest"
 	"quorate/internal/wire"
 	"quorate/quorum/statement"
 )
@@ -182,7 +183,7 @@ func (a *agent) deliver(ctx context.Context) {
 		if !errors.Is(err, durable.ErrLocked) {
 			a.log.Error("spool cannot be locked", "error", err)
 		}
-		_ = pause(ctx, jitter(look))
+		_ = rest.For(ctx, jitter(look))
 	}
 }
 
@@ -201,7 +202,7 @@ func (a *agent) work(ctx context.Context) {
 		err := a.consume(ctx, func() { delay = firstDelay })
 		if err != nil && ctx.Err() == nil {
 			a.log.Warn("no jobs for now", "error", err)
-			_ = pause(ctx, jitter(delay))
+			_ = rest.For(ctx, jitter(delay))
 			delay = min(2*delay, lastDelay)
 		}
 	}

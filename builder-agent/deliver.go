@@ -10,6 +10,7 @@ import (
 	"quorate/builder-agent/durable"
 	"quorate/builder-agent/spool"
 	"quorate/internal/bus"
+	"quorate/internal/rest"
 	"quorate/quorum/statement"
 )
 
@@ -41,7 +42,7 @@ func Deliver(ctx context.Context, s *State, ids []statement.SHA256, log *slog.Lo
 		if done, err := settled(s.Spool, ids); done || err != nil {
 			return err
 		}
-		if err := pause(ctx, lookOften); err != nil {
+		if err := rest.For(ctx, lookOften); err != nil {
 			return fmt.Errorf("wait for the agent that sends from this spool: %w: %w", bus.ErrUnavailable, err)
 		}
 	}
@@ -66,7 +67,7 @@ func deliver(ctx context.Context, s *State, ids []statement.SHA256, log *slog.Lo
 		if moved {
 			delay = firstDelay
 		}
-		if stop := pause(ctx, jitter(delay)); stop != nil {
+		if stop := rest.For(ctx, jitter(delay)); stop != nil {
 			return errors.Join(fmt.Errorf("wait for a coordinator's receipt: %w: %w", bus.ErrUnavailable, stop), err)
 		}
 	}
@@ -79,7 +80,7 @@ func connect(ctx context.Context, s *State, log *slog.Logger) (*bus.Conn, error)
 		if !errors.Is(err, bus.ErrUnavailable) {
 			return conn, err
 		}
-		if stop := pause(ctx, jitter(delay)); stop != nil {
+		if stop := rest.For(ctx, jitter(delay)); stop != nil {
 			return nil, err
 		}
 	}
@@ -96,13 +97,4 @@ func settled(sp *spool.Spool, ids []statement.SHA256) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

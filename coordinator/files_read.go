@@ -15,6 +15,7 @@ import (
 	"quorate/coordinator/store"
 	"quorate/internal/bus"
 	"quorate/internal/difference"
+	"quorate/internal/rest"
 	"quorate/quorum"
 	"quorate/quorum/statement"
 )
@@ -50,7 +51,7 @@ func (c *Coordinator) readFiles(ctx context.Context) error {
 			return ctx.Err()
 		}
 		c.log.Warn("reading uploaded files was interrupted", "error", err)
-		if err := sleep(ctx, attachPause); err != nil {
+		if err := rest.For(ctx, attachPause); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"quorate/coordinator/store"
 	"quorate/internal/bus"
+	"quorate/internal/rest"
 )
 
 // ErrStreamBack says that the stream does not hold what this database read from
@@ -50,20 +51,9 @@ func (c *Coordinator) read(ctx context.Context, batches chan<- []entry) error {
 			return err
 		}
 		c.log.Warn("reading the record was interrupted", "error", err)
-		if err := sleep(ctx, attachPause); err != nil {
+		if err := rest.For(ctx, attachPause); err != nil {
 			return err
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"quorate/internal/bus"
+	"quorate/internal/rest"
 )
 
 // usersPoll is how often the file of users is looked at.
@@ -78,7 +79,7 @@ func (c *Coordinator) watchUsers(ctx context.Context) error {
 		if err := c.ReloadUsers(ctx); err != nil && ctx.Err() == nil {
 			c.log.Error("users not reloaded", "error", err)
 		}
-		if err := sleep(ctx, usersPoll); err != nil {
+		if err := rest.For(ctx, usersPoll); err != nil {
 			return err
 		}
 	}
@@ -164,7 +165,7 @@ func AwaitAdmission(ctx context.Context, state string) error {
 		if tries == admitTries && !listens(string(address)) {
 			return nil
 		}
-		if sleep(ctx, usersPoll/4) != nil {
+		if rest.For(ctx, usersPoll/4) != nil {
 			return ErrNotAdmitted
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	builderagent "quorate/builder-agent"
 	"quorate/builder-agent/spool"
 	"quorate/internal/bus"
+	"quorate/internal/rest"
 	"quorate/internal/wire"
 	"quorate/quorum"
 	"quorate/quorum/evidence"
@@ -200,7 +201,7 @@ func (n *Session) drain(ctx context.Context, left int) error {
 		case n.Patience > 0 && n.Now().Sub(heard) > n.Patience:
 			return fmt.Errorf("wait for a coordinator's receipt: %w", errors.Join(bus.ErrUnavailable, err))
 		}
-		if err := rest(ctx, pause); err != nil {
+		if err := rest.For(ctx, pause); err != nil {
 			return err
 		}
 		pause = min(2*pause, lastPause)
@@ -229,15 +230,4 @@ func (n *Session) look() error {
 		n.Tell(s)
 	}
 	return nil
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"quorate/builder-agent/importer"
 	"quorate/internal/render"
+	"quorate/internal/rest"
 	"quorate/quorum/evidence"
 	"quorate/quorum/evidence/live"
 	"quorate/quorum/statement"
@@ -133,7 +134,7 @@ func (c *importCmd) bring(ctx context.Context, b *bringer, sources []origin) err
 		if !c.Watch {
 			return b.refusal()
 		}
-		if err := pause(ctx, c.Interval); err != nil {
+		if err := rest.For(ctx, c.Interval); err != nil {
 			return err
 		}
 	}
@@ -188,16 +189,4 @@ func (b *bringer) finish() {
 		text += ", " + plural(b.skipped, "file") + " not brought"
 	}
 	say("%s", text)
-}
-
-// pause waits, unless ctx ends before.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -20,6 +20,7 @@ import (
 	"quorate/builder-agent/durable"
 	"quorate/builder-agent/importer"
 	"quorate/internal/render"
+	"quorate/internal/rest"
 	"quorate/quorum/evidence"
 )
 
@@ -86,7 +87,7 @@ func (i *instance) look(ctx context.Context, b *bringer) error {
 		if down.final || time.Since(i.failed)+wait > i.patience {
 			return &exitError{exitFailure, down, "is it the address of an instance of rebuilderd, without api/v1?"}
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := rest.For(ctx, wait); err != nil {
 			return err
 		}
 	}

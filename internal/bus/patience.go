@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"quorate/internal/rest"
 )
 
 // A server that reloads its users drops requests, finds nobody who serves the
@@ -29,7 +31,7 @@ func (c *Conn) patiently(ctx context.Context, op func() error) error {
 		if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil || !time.Now().Before(end) || c.lostFor() > patience {
 			return err
 		}
-		if wait(ctx, retryWait) != nil {
+		if rest.For(ctx, retryWait) != nil {
 			return err
 		}
 	}
@@ -66,17 +68,6 @@ func isCutOff(err error) bool {
 func reconnectDelay(attempts int) time.Duration {
 	d := 100 * time.Millisecond << min(attempts-1, 5)
 	return d/2 + rand.N(d)
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // ask sends data until somebody answers. All answers come to one inbox, so that a

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"quorate/internal/api"
+	"quorate/internal/rest"
 )
 
 // Watcher hears what happens on the stream of events. All calls come one after
@@ -75,14 +76,7 @@ type stream struct {
 func (s *stream) pause(ctx context.Context) error {
 	d := max(s.client.Backoff(s.failures), s.retry)
 	s.failures++
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return rest.For(ctx, d)
 }
 
 // connect makes one connection and reads it to its end. It always returns an error.
