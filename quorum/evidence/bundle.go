@@ -73,7 +73,7 @@ func (b Bundle) Check() error {
 // be filled.
 func (b Bundle) Open(kind Kind, max int) (*Statement, error) {
 	if b.Kind != kind {
-		return nil, Refuse(kind, CodeWrongKind, "kind", "the bundle is of kind %q", clip(string(b.Kind)))
+		return nil, Refuse(kind, CodeWrongKind, "kind", "the bundle is of kind %q", Clip(string(b.Kind)))
 	}
 	if err := b.Check(); err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func DecodeBundle(data []byte) (Bundle, error) {
 	}
 	n, err := strconv.Atoi(values[2])
 	if err != nil || n < 0 || n > len(rest) {
-		return Bundle{}, Refuse("", CodeBadField, "body", "length %q does not fit", clip(values[2]))
+		return Bundle{}, Refuse("", CodeBadField, "body", "length %q does not fit", Clip(values[2]))
 	}
 	b := Bundle{Kind: Kind(values[0]), Path: values[1], Body: rest[:n:n], Signature: rest[n:]}
 	if !bytes.Equal(b.Encode(), data) {

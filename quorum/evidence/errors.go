@@ -44,18 +44,19 @@ func Refuse(k Kind, c statement.Code, field, format string, args ...any) error {
 	return &Error{Kind: k, Code: c, Field: field, Msg: fmt.Sprintf(format, args...)}
 }
 
-// clip keeps a hostile string from filling a log line.
-func clip(s string) string {
+// Clip keeps a hostile string from filling a log line. It leaves no half of a
+// character: JSON cannot carry one, and judgements are stored as JSON.
+func Clip(s string) string {
 	if len(s) > 128 {
-		return s[:128] + "..."
+		return strings.ToValidUTF8(s[:128], "") + "..."
 	}
-	return s
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 func quoteAll(names []string) string {
 	quoted := make([]string, len(names))
 	for i, n := range names {
-		quoted[i] = strconv.QuoteToASCII(clip(n))
+		quoted[i] = strconv.QuoteToASCII(Clip(n))
 	}
 	return strings.Join(quoted, ", ")
 }

@@ -152,7 +152,7 @@ func (s *Statement) CheckArtifacts(field string) error {
 		if names[i] = name; seen[name] {
 			// Even with one digest: whoever reads the first line and whoever reads
 			// the last must not come to different files.
-			return Refuse(s.Kind, CodeDuplicate, field, "%q is listed twice", clip(name))
+			return Refuse(s.Kind, CodeDuplicate, field, "%q is listed twice", Clip(name))
 		}
 		seen[name] = true
 	}

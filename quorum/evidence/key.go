@@ -43,7 +43,7 @@ func NewKey(pub statement.PublicKey) (Key, error) {
 		}
 		return Key{text: text, ec: ec}, nil
 	}
-	return Key{}, Refuse("", CodeBadKey, "key", "algorithm %q is not known", clip(alg))
+	return Key{}, Refuse("", CodeBadKey, "key", "algorithm %q is not known", Clip(alg))
 }
 
 // ParseKey reads the text form, "ed25519:BASE64" or "ecdsa-p256:BASE64".
@@ -112,8 +112,8 @@ func (k Key) Verify(msg, sig []byte) bool {
 func JudgeKeys(keys []Key, msg, sig []byte, hint string) Verdict {
 	for _, k := range keys {
 		if k.Verify(msg, sig) {
-			return Verdict{Status: Good, Key: k.text, Hint: clip(hint), Reason: "verifies with " + k.text}
+			return Verdict{Status: Good, Key: k.text, Hint: Clip(hint), Reason: "verifies with " + k.text}
 		}
 	}
-	return Verdict{Status: NoKey, Hint: clip(hint), Reason: "verifies with none of the pinned keys"}
+	return Verdict{Status: NoKey, Hint: Clip(hint), Reason: "verifies with none of the pinned keys"}
 }

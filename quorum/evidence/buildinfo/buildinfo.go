@@ -59,7 +59,7 @@ func (p *paragraph) fill(s *evidence.Statement) error {
 		}
 	}
 	if major, _, _ := strings.Cut(p.get("Format"), "."); major != "1" {
-		return evidence.Refuse(kind, evidence.CodeWrongKind, "Format", "%q, want 1.x", clip(p.get("Format")))
+		return evidence.Refuse(kind, evidence.CodeWrongKind, "Format", "%q, want 1.x", evidence.Clip(p.get("Format")))
 	}
 	s.Subject = p.get("Source") + " " + p.get("Version") + " " + p.get("Architecture")
 	if date := p.get("Build-Date"); date != "" {
@@ -155,7 +155,7 @@ func (p *paragraph) depends(s *evidence.Statement) error {
 		name, version, ok := strings.Cut(strings.TrimSpace(item), " (= ")
 		version, closed := strings.CutSuffix(version, ")")
 		if !ok || !closed || evidence.CheckName(name) != nil || evidence.CheckName(version) != nil || strings.ContainsAny(name+version, " ()") {
-			return evidence.Refuse(kind, evidence.CodeBadField, field, "%q is not name (= version)", clip(item))
+			return evidence.Refuse(kind, evidence.CodeBadField, field, "%q is not name (= version)", evidence.Clip(item))
 		}
 		s.Inputs = append(s.Inputs, statement.Dependency{Name: name, Annotations: map[string]string{"version": version}})
 	}
@@ -184,13 +184,6 @@ func (p *paragraph) environment(s *evidence.Statement) error {
 // unescape undoes the backslashes before quotes and backslashes.
 func unescape(s string) string {
 	return strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(s)
-}
-
-func clip(s string) string {
-	if len(s) > 128 {
-		return s[:128] + "..."
-	}
-	return s
 }
 
 // paragraph is the one deb822 paragraph of the file.
@@ -229,7 +222,7 @@ func parse(text []byte) (*paragraph, error) {
 			}
 			last = strings.ToLower(name)
 			if _, twice := p.fields[last]; twice || len(p.fields) >= maxFields {
-				return nil, evidence.Refuse(kind, evidence.CodeDuplicate, clip(name), "stands twice, or there are too many fields")
+				return nil, evidence.Refuse(kind, evidence.CodeDuplicate, evidence.Clip(name), "stands twice, or there are too many fields")
 			}
 			p.fields[last] = nil
 			if value = strings.TrimSpace(value); value != "" {

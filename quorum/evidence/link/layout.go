@@ -76,7 +76,7 @@ func ReadLayout(raw []byte, owners *openpgp.Ring, at time.Time) (*Layout, error)
 		return nil, err
 	}
 	if t != "layout" {
-		return nil, evidence.Refuse(kind, evidence.CodeWrongKind, "signed._type", "%q, want \"layout\"", strict.Clip(t))
+		return nil, evidence.Refuse(kind, evidence.CodeWrongKind, "signed._type", "%q, want \"layout\"", evidence.Clip(t))
 	}
 	var js jsonLayout
 	if err := strict.Unmarshal(kind, "signed", block.Signed, &js); err != nil {
@@ -104,7 +104,7 @@ func (l *Layout) readKeys(keys map[string]jsonKey) error {
 		return evidence.Refuse(kind, statement.CodeTooLarge, "signed.keys", "%d keys, at most %d", len(keys), maxKeys)
 	}
 	for _, id := range slices.Sorted(maps.Keys(keys)) {
-		bare, err := readKey(id, keys[id], "signed.keys."+strict.Clip(id))
+		bare, err := readKey(id, keys[id], "signed.keys."+evidence.Clip(id))
 		if err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func readKey(id string, js jsonKey, field string) (openpgp.BareKey, error) {
 	}
 	b := openpgp.BareKey{Fingerprint: fpr}
 	if js.Type != "rsa" {
-		return b, evidence.Refuse(kind, evidence.CodeBadKey, field+".type", "%q, only \"rsa\" is read", strict.Clip(js.Type))
+		return b, evidence.Refuse(kind, evidence.CodeBadKey, field+".type", "%q, only \"rsa\" is read", evidence.Clip(js.Type))
 	}
 	n, err := hex.DecodeString(js.KeyVal.Public.N)
 	if err != nil || len(n) > 2048 {
@@ -139,7 +139,7 @@ func readKey(id string, js jsonKey, field string) (openpgp.BareKey, error) {
 		if len(js.Subkeys[sub].Subkeys) > 0 || len(js.Subkeys) > maxKeys {
 			return b, evidence.Refuse(kind, evidence.CodeBadKey, field+".subkeys", "are nested, or too many")
 		}
-		s, err := readKey(sub, js.Subkeys[sub], field+".subkeys."+strict.Clip(sub))
+		s, err := readKey(sub, js.Subkeys[sub], field+".subkeys."+evidence.Clip(sub))
 		if err != nil {
 			return b, err
 		}
@@ -162,7 +162,7 @@ func (l *Layout) readSteps(steps []jsonStep) error {
 		for _, id := range js.PubKeys {
 			fpr, err := openpgp.ParseFingerprint(id)
 			if err != nil || !known[fpr] || slices.Contains(s.Keys, fpr) {
-				return evidence.Refuse(kind, evidence.CodeBadKey, field+".pubkeys", "%q is no key of the layout, or stands twice", strict.Clip(id))
+				return evidence.Refuse(kind, evidence.CodeBadKey, field+".pubkeys", "%q is no key of the layout, or stands twice", evidence.Clip(id))
 			}
 			s.Keys = append(s.Keys, fpr)
 		}
@@ -191,5 +191,5 @@ func (l *Layout) Ring(step string) (*openpgp.Ring, error) {
 		}
 		return openpgp.NewRing(keys...)
 	}
-	return nil, evidence.Refuse(kind, evidence.CodeBadField, "signed.steps", "there is no step %q", strict.Clip(step))
+	return nil, evidence.Refuse(kind, evidence.CodeBadField, "signed.steps", "there is no step %q", evidence.Clip(step))
 }

@@ -131,7 +131,7 @@ func Envelopes(file []byte) ([][]byte, error) {
 	case len(found) > maxEnvelopes:
 		return nil, evidence.Refuse(kind, statement.CodeTooLarge, "provenance_summary.provenance", "%d envelopes, at most %d", len(found), maxEnvelopes)
 	case c.Envelope != nil && !strings.HasPrefix(c.MediaType, "application/vnd.dev.sigstore.bundle"):
-		return nil, evidence.Refuse(kind, evidence.CodeWrongKind, "mediaType", "%q is not that of a Sigstore bundle", strict.Clip(c.MediaType))
+		return nil, evidence.Refuse(kind, evidence.CodeWrongKind, "mediaType", "%q is not that of a Sigstore bundle", evidence.Clip(c.MediaType))
 	case c.Envelope != nil:
 		found = [][]byte{c.Envelope}
 	case c.Payload != nil:
@@ -153,7 +153,7 @@ func (e envelope) open() ([]byte, error) {
 	case e.Payload == nil:
 		return nil, evidence.Refuse(kind, evidence.CodeWrongKind, "payload", "is missing")
 	case e.PayloadType != statement.PayloadType:
-		return nil, evidence.Refuse(kind, statement.CodePayloadType, "payloadType", "%q, want %q", strict.Clip(e.PayloadType), statement.PayloadType)
+		return nil, evidence.Refuse(kind, statement.CodePayloadType, "payloadType", "%q, want %q", evidence.Clip(e.PayloadType), statement.PayloadType)
 	case len(e.Signatures) == 0 || len(e.Signatures) > maxSignatures:
 		return nil, evidence.Refuse(kind, statement.CodeBadEnvelope, "signatures", "%d signatures, want 1 to %d", len(e.Signatures), maxSignatures)
 	}
@@ -191,7 +191,7 @@ func readStatement(s *evidence.Statement, payload []byte) error {
 		return err
 	}
 	if js.Type != StatementV01 && js.Type != StatementV1 {
-		return evidence.Refuse(kind, statement.CodeStatementType, "_type", "%q is not known", strict.Clip(js.Type))
+		return evidence.Refuse(kind, statement.CodeStatementType, "_type", "%q is not known", evidence.Clip(js.Type))
 	}
 	if err := readSubjects(s, js.Subject); err != nil {
 		return err
@@ -202,7 +202,7 @@ func readStatement(s *evidence.Statement, payload []byte) error {
 	case ProvenanceV01, ProvenanceV02:
 		return readV0(s, js.Predicate)
 	}
-	return evidence.Refuse(kind, statement.CodePredicateType, "predicateType", "%q is not SLSA provenance v0.1, v0.2 or v1", strict.Clip(js.PredicateType))
+	return evidence.Refuse(kind, statement.CodePredicateType, "predicateType", "%q is not SLSA provenance v0.1, v0.2 or v1", evidence.Clip(js.PredicateType))
 }
 
 func readSubjects(s *evidence.Statement, subjects []subject) error {

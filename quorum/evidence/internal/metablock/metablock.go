@@ -109,7 +109,7 @@ func (b Block) Fill(s *evidence.Statement) error {
 		return err
 	}
 	if t != "link" {
-		return evidence.Refuse(s.Kind, evidence.CodeWrongKind, "signed._type", "%q, want \"link\"", strict.Clip(t))
+		return evidence.Refuse(s.Kind, evidence.CodeWrongKind, "signed._type", "%q, want \"link\"", evidence.Clip(t))
 	}
 	var l link
 	if err := strict.Unmarshal(s.Kind, "signed", b.Signed, &l); err != nil {
@@ -125,7 +125,7 @@ func (b Block) Fill(s *evidence.Statement) error {
 	for _, name := range slices.Sorted(maps.Keys(l.Materials)) {
 		s.Inputs = append(s.Inputs, statement.Dependency{Name: name, Digest: l.Materials[name]})
 		if products := l.Products[name]; products != nil && maps.Equal(products, l.Materials[name]) {
-			s.Warn("signed.materials."+strconv.Quote(strict.Clip(name)), "is also the product: it does not show from what the file was built")
+			s.Warn("signed.materials."+strconv.Quote(evidence.Clip(name)), "is also the product: it does not show from what the file was built")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Environment)) {
@@ -136,7 +136,7 @@ func (b Block) Fill(s *evidence.Statement) error {
 
 func fillProducts(s *evidence.Statement, products map[string]map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(products)) {
-		field := "signed.products." + strconv.Quote(strict.Clip(name))
+		field := "signed.products." + strconv.Quote(evidence.Clip(name))
 		if err := evidence.CheckName(name); err != nil {
 			return evidence.Refuse(s.Kind, evidence.CodeBadField, field, "the name %v", err)
 		}

@@ -48,11 +48,3 @@ func Base64(s string) ([]byte, error) {
 	}
 	return nil, errors.New("is not base64")
 }
-
-// Clip keeps a hostile string from filling a message.
-func Clip(s string) string {
-	if len(s) > 128 {
-		return s[:128] + "..."
-	}
-	return s
-}
