@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strings"
 
 	"quorate/coordinator/store"
 	"quorate/internal/api"
@@ -213,6 +214,7 @@ const (
 // The detail is what makes two alarms of one code about one artifact differ.
 func (c *Coordinator) raise(tx *store.Tx, cs statement.Case, artifact, code, message, detail string) (isNew bool, err error) {
 	now := c.now().UTC()
+	message = strings.ToValidUTF8(message, "\uFFFD") // some of it is what others sent
 	body, err := wire.Encode(&wire.Alarm{Version: quorum.Version, Code: code, Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage,
 		Artifact: artifact, Message: message, From: userName, At: now})
 	if err != nil {

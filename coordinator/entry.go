@@ -3,6 +3,7 @@ package coordinator
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/sourcegraph/conc/iter"
 
@@ -28,6 +29,7 @@ const (
 	CodeOtherDigest      statement.Code = "already-signed-other-digest"
 	CodePolicyUnknown    statement.Code = "policy-unknown" // the policy of the answer was never this coordinator's
 	CodeNotApproved      statement.Code = "not-approved"   // its statements do not give a request that passes
+	CodeUnreadable       statement.Code = "unreadable"     // reading it broke the coordinator's reader
 )
 
 // refusal says why a message can never be accepted.
@@ -66,7 +68,7 @@ func (c *Coordinator) examine(batch []entry) error {
 		return fmt.Errorf("read judgements: %w", err)
 	}
 	iter.ForEach(batch, func(e *entry) {
-		e.examine(c.policy, c.reader, judged[e.Seq])
+		c.survive(e, func() { e.examine(c.policy, c.reader, judged[e.Seq]) })
 		e.identify()
 	})
 	return nil
@@ -79,6 +81,18 @@ func (e *entry) identify() {
 		return
 	}
 	e.SHA256 = statement.ID(e.Raw)
+}
+
+// survive refuses a message that breaks whatever reads it. The record cannot let go
+// of it: a coordinator that ended here would end here at each start.
+func (c *Coordinator) survive(e *entry, read func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("message broke its reader", "sequence", e.Seq, "subject", e.Subject, "panic", p, "stack", string(debug.Stack()))
+			*e = entry{Message: e.Message, refusal: refuse(CodeUnreadable, "reading it failed inside the coordinator; its log says how")}
+		}
+	}()
+	read()
 }
 
 func (e *entry) examine(p *policy.Policy, r *live.Reader, judged *store.Foreign) {

@@ -104,3 +104,10 @@ func Flood(c *Coordinator, target string, n int) error {
 
 // EventsKept is how many events a reader may miss.
 const EventsKept = eventsKept
+
+// ExamineWithoutPolicy reads a message as a coordinator whose reader breaks at it.
+func ExamineWithoutPolicy(c *Coordinator, m store.Message) (statement.Code, error) {
+	batch := []entry{{Message: m}}
+	err := (&Coordinator{db: c.db, log: c.log}).examine(batch)
+	return batch[0].refusal.code, err
+}

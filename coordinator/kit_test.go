@@ -183,6 +183,7 @@ type build struct {
 	target  string // empty: pkg:generic/hello@1
 	files   map[string]string
 	status  statement.Status
+	reason  string
 	at      time.Time // zero: now
 	nonce   string
 	signer  string // empty: builder
@@ -192,7 +193,7 @@ type build struct {
 func (b build) statement(t testing.TB) *statement.Statement {
 	t.Helper()
 	s := &statement.Statement{Case: statement.Case{Channel: or(b.channel, "core"), Target: or(b.target, "pkg:generic/hello@1")},
-		Builder: b.builder, Status: b.status, Invocation: b.nonce, Started: b.at, Finished: b.at}
+		Builder: b.builder, Status: b.status, Reason: b.reason, Invocation: b.nonce, Started: b.at, Finished: b.at}
 	if b.source != "" {
 		s.Source = &statement.Source{URI: b.source}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"quorate/quorum"
 	"quorate/quorum/statement"
@@ -128,9 +129,14 @@ func (tx *Tx) Verdicts(id CaseID) (map[string]string, map[string]quorum.State, e
 	return verdicts, states, err
 }
 
+// lenient writes text that is not UTF-8 with replacement characters. What others
+// sent must not be able to keep a transaction from being made: the record cannot let
+// go of a message, so the coordinator would fail at it for ever.
+var lenient = jsontext.AllowInvalidUTF8(true)
+
 // EncodeVerdict is the form in which verdicts are stored and compared.
 func EncodeVerdict(v *quorum.Verdict) (string, error) {
-	b, err := json.Marshal(v, json.Deterministic(true))
+	b, err := json.Marshal(v, json.Deterministic(true), lenient)
 	return string(b), err
 }
 

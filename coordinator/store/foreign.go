@@ -29,7 +29,7 @@ type Foreign struct {
 
 // PutForeign stores a judgement.
 func (tx *Tx) PutForeign(f *Foreign) error {
-	verdicts, err := json.Marshal(f.Verdicts, json.Deterministic(true))
+	verdicts, err := json.Marshal(f.Verdicts, json.Deterministic(true), lenient)
 	if err != nil {
 		return err
 	}
