@@ -26,6 +26,7 @@ type application struct {
 	fresh bool // from the stream; otherwise from the record
 
 	dirty   map[store.CaseID]statement.Case
+	said    map[saying]*amount
 	results map[string]int // by result, for the metrics
 	codes   map[statement.Code]int
 	alarms  int
@@ -40,7 +41,7 @@ type application struct {
 // decision, cursor. Before the commit a crash leaves nothing of it, and the
 // batch is read again; after it, the marks make the decision happen.
 func (c *Coordinator) apply(batch []entry, fresh bool) error {
-	a := &application{c: c, fresh: fresh, dirty: map[store.CaseID]statement.Case{}, policies: map[statement.SHA256]*policy.Policy{},
+	a := &application{c: c, fresh: fresh, dirty: map[store.CaseID]statement.Case{}, said: map[saying]*amount{}, policies: map[statement.SHA256]*policy.Policy{},
 		results: map[string]int{}, codes: map[statement.Code]int{}}
 	started := time.Now()
 	err := c.db.Update(func(tx *store.Tx) error {
@@ -101,6 +102,12 @@ func (a *application) one(e *entry) error {
 			return err
 		}
 	}
+	if e.refusal == nil && e.stmt != nil {
+		var err error
+		if e.refusal, err = a.tooMany(store.NewCaseID(e.stmt.Case), e.stmt.Builder); err != nil {
+			return err
+		}
+	}
 	added := 0
 	if e.brought != nil {
 		var err error
@@ -124,9 +131,7 @@ func (a *application) one(e *entry) error {
 	if e.stmt == nil {
 		return nil
 	}
-	id := store.NewCaseID(e.stmt.Case)
-	a.dirty[id] = e.stmt.Case
-	return a.tx.AddStatement(id, &e.obs, e.stmt.Started, e.stmt.Finished)
+	return a.add(e.stmt.Case, &e.obs, e.stmt.Started, e.stmt.Finished)
 }
 
 func (a *application) record(e *entry) (isNew bool, err error) {

@@ -111,3 +111,10 @@ func ExamineWithoutPolicy(c *Coordinator, m store.Message) (statement.Code, erro
 	err := (&Coordinator{db: c.db, log: c.log}).examine(batch)
 	return batch[0].refusal.code, err
 }
+
+// BoundSaid makes small what a builder may say about a case, until the test ends.
+func BoundSaid(t interface{ Cleanup(func()) }, count, bytes int) {
+	c, b := maxSaid, maxSaidBytes
+	t.Cleanup(func() { maxSaid, maxSaidBytes = c, b })
+	maxSaid, maxSaidBytes = count, bytes
+}

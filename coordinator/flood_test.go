@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"quorate/coordinator"
 	"quorate/coordinator/store"
 	"quorate/internal/api"
 	"quorate/internal/bus"
@@ -156,5 +157,46 @@ func TestReceiptQuestionIsBounded(t *testing.T) {
 	q.Statements = append(q.Statements, digest("one more"))
 	if _, err := wire.ParseHaveRequest(must(wire.Encode(&q))(t)); err == nil {
 		t.Error("a question without bound is answered")
+	}
+}
+
+// What one key says about one target is bounded, in each way and by whoever it
+// comes: a decision reads all of it.
+func TestWhatABuilderSaysOfATargetIsBounded(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		count, bytes int
+	}{{"statements", 3, 1 << 20}, {"votes", 1000, 3 * 102}} {
+		t.Run(c.name, func(t *testing.T) {
+			coordinator.BoundSaid(t, c.count, c.bytes)
+			w := foreignWorld(t)
+			w.start()
+			for i := range 5 {
+				w.publish(build{builder: "dave", target: "pkg:generic/hello", files: map[string]string{"hello": fmt.Sprint(i)}})
+			}
+			w.bring("gather", found(t, envelope("dave", "hello", "more"), nil))
+			for _, name := range []string{"alice", "bob", "carol"} { // others are heard
+				w.publish(build{builder: name, target: "pkg:generic/hello"})
+			}
+			w.publish(build{builder: "dave"}) // and dave is, about others
+			want := []statement.Code{"too-many", "too-many", "too-many"}
+			if got := w.rejectedCodes(); !slices.Equal(got, want) {
+				t.Errorf("rejected %q, want %q", got, want)
+			}
+			a := w.artifact("pkg:generic/hello")
+			if len(a.Groups) != 2 || len(a.Groups[0].Members) != 3 || a.Groups[1].SHA256 != digest("2") {
+				t.Errorf("groups %+v", a.Groups)
+			}
+			if n := len(w.hello().Groups); n != 1 {
+				t.Errorf("%d groups of the other target", n)
+			}
+			// The record says the same when it is projected anew, in one batch.
+			w.setPolicy(policyText(t, 2, 3, "", nil))
+			w.stop()
+			w.start()
+			if got := w.rejectedCodes(); !slices.Equal(got, want) {
+				t.Errorf("projected anew: rejected %q, want %q", got, want)
+			}
+		})
 	}
 }

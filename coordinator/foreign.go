@@ -99,20 +99,26 @@ func (a *application) brought(e *entry) (added int, err error) {
 	if e.refusal != nil {
 		return 0, nil
 	}
-	older := 0
+	older, tooMany := 0, (*refusal)(nil)
 	for i := range b.ballots {
-		state, err := a.ballot(e, &b.ballots[i])
+		state, ref, err := a.ballot(e, &b.ballots[i])
 		if err != nil {
 			return added, err
 		}
 		switch state {
+		case ballotTooMany:
+			tooMany = ref
 		case ballotNew:
 			added++
 		case ballotOlder:
 			older++
 		}
 	}
-	if older > 0 && added == 0 {
+	switch {
+	case added > 0:
+	case tooMany != nil:
+		e.refusal = tooMany
+	case older > 0:
 		e.refusal = refuse(CodeSuperseded, "its builder has said something newer about the same target, which counts")
 	}
 	return added, nil
@@ -125,27 +131,30 @@ const (
 	ballotNew   ballotState = iota
 	ballotKnown             // another importer brought the same
 	ballotOlder
+	ballotTooMany
 )
 
-func (a *application) ballot(e *entry, b *live.Ballot) (ballotState, error) {
+func (a *application) ballot(e *entry, b *live.Ballot) (ballotState, *refusal, error) {
 	id := store.NewCaseID(b.Case)
 	known, err := a.tx.Admitted(id, b.Observation.ID)
 	if err != nil || known {
-		return ballotKnown, err
+		return ballotKnown, nil, err
 	}
 	latest, err := a.tx.LatestForeign(id, b.Observation.Operator)
 	if err != nil || !b.Made.IsZero() && b.Made.Before(latest) {
-		return ballotOlder, err
+		return ballotOlder, nil, err
+	}
+	if ref, err := a.tooMany(id, b.Observation.Builder); err != nil || ref != nil {
+		return ballotTooMany, ref, err
 	}
 	if !b.Made.IsZero() {
 		if err := a.tx.SetLatestForeign(id, b.Observation.Operator, b.Made); err != nil {
-			return ballotNew, err
+			return ballotNew, nil, err
 		}
 	}
 	o := b.Observation
 	o.Seq, o.Received = e.Seq, e.Received
-	a.dirty[id] = b.Case
-	return ballotNew, a.tx.AddStatement(id, &o, b.Made, b.Made)
+	return ballotNew, nil, a.add(b.Case, &o, b.Made, b.Made)
 }
 
 // source reads messages by their identity: inside of a transaction or not.

@@ -157,7 +157,7 @@ func (w *world) fillTarget(tx *store.Tx, ch *policy.Channel, i int, at time.Time
 			}
 			o.Files = append(o.Files, quorum.File{Name: name, SHA256: digest(content), SHA512: sha512.Sum512([]byte(content))})
 		}
-		if err := tx.AddStatement(cs.ID, &o, o.Received.Add(-time.Hour), o.Received); err != nil {
+		if _, err := tx.AddStatement(cs.ID, &o, o.Received.Add(-time.Hour), o.Received); err != nil {
 			return err
 		}
 		obs = append(obs, o)

@@ -81,12 +81,21 @@ func (tx *Tx) AddForeign(m *Message) error {
 	return tx.exec("INSERT INTO record (seq, subject, received, raw) VALUES (?, ?, ?, ?)", m.Seq, m.Subject, nanos(m.Received), m.Raw)
 }
 
-// AddStatement adds an admitted statement to the projection.
-func (tx *Tx) AddStatement(id CaseID, o *quorum.Observation, started, finished time.Time) error {
-	return tx.exec(`INSERT INTO statement (case_id, seq, id, payload, operator, builder, received, revoked, started, finished, status, reason, files)
+// AddStatement adds an admitted statement to the projection, and returns how many
+// bytes its votes are.
+func (tx *Tx) AddStatement(id CaseID, o *quorum.Observation, started, finished time.Time) (votes int, err error) {
+	files := encodeFiles(o.Files)
+	return len(files), tx.exec(`INSERT INTO statement (case_id, seq, id, payload, operator, builder, received, revoked, started, finished, status, reason, files)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		id[:], o.Seq, o.ID[:], o.Payload[:], o.Operator, o.Builder, nanos(o.Received), maybe(o.Revoked), nanos(started), nanos(finished),
-		string(o.Status), o.Reason, encodeFiles(o.Files))
+		string(o.Status), o.Reason, files)
+}
+
+// Said returns how many admitted statements of a builder about a case there are, and
+// how many bytes of votes.
+func (tx *Tx) Said(id CaseID, builder string) (count, bytes int, err error) {
+	err = one(tx, []any{&count, &bytes}, "SELECT count(1), coalesce(sum(length(files)), 0) FROM statement WHERE case_id = ? AND builder = ?", id[:], builder)
+	return count, bytes, err
 }
 
 // MarkDirty says that the verdicts of a case must be reconsidered.

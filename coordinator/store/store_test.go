@@ -59,7 +59,7 @@ func TestObservationsRoundTrip(t *testing.T) {
 		id := store.NewCaseID(statement.Case{Target: rapid.String().Draw(t, "target"), Stage: o.ID.String()})
 		var back []quorum.Observation
 		err := db.Update(func(tx *store.Tx) (err error) {
-			if err := tx.AddStatement(id, &o, o.Received, o.Received); err != nil {
+			if _, err := tx.AddStatement(id, &o, o.Received, o.Received); err != nil {
 				return err
 			}
 			back, err = tx.Observations(id)
