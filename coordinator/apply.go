@@ -104,7 +104,7 @@ func (a *application) one(e *entry) error {
 	}
 	if e.refusal == nil && e.stmt != nil {
 		var err error
-		if e.refusal, err = a.tooMany(store.NewCaseID(e.stmt.Case), e.stmt.Builder); err != nil {
+		if e.refusal, err = a.tooMany(store.NewCaseID(e.stmt.Case), &e.obs); err != nil {
 			return err
 		}
 	}

@@ -113,8 +113,8 @@ func ExamineWithoutPolicy(c *Coordinator, m store.Message) (statement.Code, erro
 }
 
 // BoundSaid makes small what a builder may say about a case, until the test ends.
-func BoundSaid(t interface{ Cleanup(func()) }, count, bytes int) {
-	c, b := maxSaid, maxSaidBytes
-	t.Cleanup(func() { maxSaid, maxSaidBytes = c, b })
-	maxSaid, maxSaidBytes = count, bytes
+func BoundSaid(t interface{ Cleanup(func()) }, count, bytes, names int) {
+	c, b, n := maxSaid, maxSaidBytes, maxSaidNames
+	t.Cleanup(func() { maxSaid, maxSaidBytes, maxSaidNames = c, b, n })
+	maxSaid, maxSaidBytes, maxSaidNames = count, bytes, names
 }

@@ -168,7 +168,7 @@ func TestWhatABuilderSaysOfATargetIsBounded(t *testing.T) {
 		count, bytes int
 	}{{"statements", 3, 1 << 20}, {"votes", 1000, 3 * 102}} {
 		t.Run(c.name, func(t *testing.T) {
-			coordinator.BoundSaid(t, c.count, c.bytes)
+			coordinator.BoundSaid(t, c.count, c.bytes, 100)
 			w := foreignWorld(t)
 			w.start()
 			for i := range 5 {
@@ -198,5 +198,38 @@ func TestWhatABuilderSaysOfATargetIsBounded(t *testing.T) {
 				t.Errorf("projected anew: rejected %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// Each name has a verdict that is stored, told and shown. One key that makes up names
+// makes no more of them than a large target has.
+func TestHowManyFilesABuilderNamesIsBounded(t *testing.T) {
+	coordinator.BoundSaid(t, 1000, 1<<20, 3)
+	w := newWorld(t)
+	w.start()
+	for _, names := range [][]string{{"hello", "a"}, {"hello", "a"}, {"b"}, {"a", "b", "c"}, {"hello", "b"}} {
+		files := map[string]string{}
+		for _, name := range names {
+			files[name] = "x"
+		}
+		w.publish(build{builder: "dave", files: files, nonce: fmt.Sprint(names)})
+	}
+	w.publish(build{builder: "alice", files: map[string]string{"hello": "x", "c": "x", "d": "x"}})
+	want := []statement.Code{"too-many"}
+	if got := w.rejectedCodes(); !slices.Equal(got, want) {
+		t.Errorf("rejected %q, want %q", got, want)
+	}
+	names := []string{}
+	for _, a := range get[api.TargetDetail](w, "/v1/targets/"+helloID).Artifacts {
+		names = append(names, a.Artifact)
+	}
+	if want := []string{"a", "b", "c", "d", "hello"}; !slices.Equal(names, want) {
+		t.Errorf("files %q, want %q", names, want)
+	}
+	w.setPolicy(policyText(t, 2, 3, "", nil))
+	w.stop()
+	w.start()
+	if got := w.rejectedCodes(); !slices.Equal(got, want) {
+		t.Errorf("projected anew: rejected %q, want %q", got, want)
 	}
 }

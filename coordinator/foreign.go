@@ -144,7 +144,7 @@ func (a *application) ballot(e *entry, b *live.Ballot) (ballotState, *refusal, e
 	if err != nil || !b.Made.IsZero() && b.Made.Before(latest) {
 		return ballotOlder, nil, err
 	}
-	if ref, err := a.tooMany(id, b.Observation.Builder); err != nil || ref != nil {
+	if ref, err := a.tooMany(id, &b.Observation); err != nil || ref != nil {
 		return ballotTooMany, ref, err
 	}
 	if !b.Made.IsZero() {

@@ -98,6 +98,24 @@ func (tx *Tx) Said(id CaseID, builder string) (count, bytes int, err error) {
 	return count, bytes, err
 }
 
+// SaidNames returns the names of the files in a builder's admitted statements about a
+// case.
+func (tx *Tx) SaidNames(id CaseID, builder string) (map[string]struct{}, error) {
+	names := map[string]struct{}{}
+	err := each(tx, func(r *sql.Rows) error {
+		var b sql.RawBytes
+		if err := r.Scan(&b); err != nil {
+			return err
+		}
+		files, err := decodeFiles(b)
+		for i := range files {
+			names[files[i].Name] = struct{}{}
+		}
+		return err
+	}, "SELECT files FROM statement WHERE case_id = ? AND builder = ?", id[:], builder)
+	return names, err
+}
+
 // MarkDirty says that the verdicts of a case must be reconsidered.
 func (tx *Tx) MarkDirty(id CaseID, c statement.Case) error {
 	return tx.exec("INSERT OR IGNORE INTO dirty (case_id, channel, target, stage) VALUES (?, ?, ?, ?)", id[:], c.Channel, c.Target, c.Stage)

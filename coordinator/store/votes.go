@@ -38,6 +38,10 @@ func ParseCaseID(s string) (CaseID, error) {
 
 func (id CaseID) String() string { return hex.EncodeToString(id[:]) }
 
+// MinVote is the least number of bytes that a file's vote is stored in: a name of one
+// byte behind its length, and both digests.
+const MinVote = 98
+
 // encodeFiles packs the votes of one statement: for each file the length of its
 // name, the name, and both digests; and behind it, where it has signables, a zero,
 // which is no length of a name, their count and each in the same way. One value beside the statement, because a
