@@ -56,6 +56,11 @@ const (
 	// maxPartial is how many uploads are taken in beside each other. The one that
 	// has waited longest makes room.
 	maxPartial = 16
+
+	// maxPartialOf is how many of them may be of one builder. The room for an upload
+	// under way is kept free: a builder that began many and sent nothing more would
+	// leave none for others.
+	maxPartialOf = 2
 )
 
 // files is the folder of uploaded files, named by their digest. What has that name
@@ -137,6 +142,10 @@ func (s *files) expected() (total int64) {
 // begin makes room for an upload that starts.
 func (s *files) begin(k fileKey, count int, now time.Time) error {
 	s.drop(k)
+	s.dropIdle(now)
+	if s.countOf(k.builder) >= maxPartialOf {
+		s.dropOldest(k.builder)
+	}
 	least := int64(count-1) * bus.FileChunk // the last piece may be short
 	if least >= s.config.MaxFile {
 		return fmt.Errorf("%w: it is larger than max_file, %d bytes", errNoRoom, s.config.MaxFile)
@@ -145,13 +154,7 @@ func (s *files) begin(k fileKey, count int, now time.Time) error {
 		return err
 	}
 	if len(s.partial) >= maxPartial {
-		var oldest fileKey
-		for k, p := range s.partial {
-			if o := s.partial[oldest]; o == nil || p.touched.Before(o.touched) {
-				oldest = k
-			}
-		}
-		s.drop(oldest)
+		s.dropOldest("")
 	}
 	f, err := os.CreateTemp(s.dir, partPrefix)
 	if err != nil {
@@ -168,6 +171,36 @@ func (s *files) drop(k fileKey) {
 		_ = os.Remove(p.f.Name())
 		delete(s.partial, k)
 	}
+}
+
+// dropOldest forgets the upload that has waited longest for its next piece: of the
+// builder, unless that is empty.
+func (s *files) dropOldest(builder string) {
+	var oldest fileKey
+	for k, p := range s.partial {
+		if o := s.partial[oldest]; (builder == "" || k.builder == builder) && (o == nil || p.touched.Before(o.touched)) {
+			oldest = k
+		}
+	}
+	s.drop(oldest)
+}
+
+// dropIdle forgets uploads whose next piece does not come.
+func (s *files) dropIdle(now time.Time) {
+	for k, p := range s.partial {
+		if now.Sub(p.touched) > uploadPause {
+			s.drop(k)
+		}
+	}
+}
+
+func (s *files) countOf(builder string) (n int) {
+	for k := range s.partial {
+		if k.builder == builder {
+			n++
+		}
+	}
+	return n
 }
 
 // errWrongDigest says that a file is not what it was announced as.

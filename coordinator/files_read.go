@@ -161,7 +161,8 @@ func filesWanted(v *quorum.Verdict) bool {
 }
 
 // alarmWrongUpload raises an alarm: the builder signed one digest and sent other
-// bytes, so its disk, its memory or its keeper is not to be trusted.
+// bytes, so its disk, its memory or its keeper is not to be trusted. There is one for
+// a builder and artifact: a key that votes anew each time must not raise more.
 func (c *Coordinator) alarmWrongUpload(piece bus.Chunk) error {
 	p, found, err := c.differing(piece.SHA256, piece.Builder)
 	if err != nil || !found {
@@ -169,7 +170,7 @@ func (c *Coordinator) alarmWrongUpload(piece bus.Chunk) error {
 	}
 	message := fmt.Sprintf("builder %q uploaded another file than the one it voted for on %q: %s; it was thrown away", piece.Builder, p.artifact, piece.SHA256)
 	err = c.db.Update(func(tx *store.Tx) error {
-		_, err := c.raise(tx, p.of, p.artifact, alarmUpload, message, piece.Builder+" "+piece.SHA256.String())
+		_, err := c.raise(tx, p.of, p.artifact, alarmUpload, message, piece.Builder)
 		return err
 	})
 	c.wakeAsk()

@@ -171,6 +171,11 @@ func TestUploadWithAnotherDigestRaisesAnAlarm(t *testing.T) {
 	w.uploads("mismatch", 1)
 	w.upload("carol", digest("two"), []byte("evil again"))
 	w.uploads("mismatch", 2)
+	w.publish(build{builder: "carol", files: map[string]string{"hello": "three"}})
+	w.sync()
+	w.upload("carol", digest("three"), []byte("evil"))
+	w.uploads("mismatch", 3)
+	w.publish(build{builder: "carol", files: map[string]string{"hello": "two"}, nonce: "again"})
 	w.sync()
 	if n := w.alarms() - before; n != 1 {
 		t.Errorf("%d alarms, want one however often it is tried", n)
@@ -291,5 +296,46 @@ func TestBadFilesSettings(t *testing.T) {
 		if _, err := coordinator.LoadConfig(w.state()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", settings, err)
 		}
+	}
+}
+
+// A builder that begins many uploads and ends none leaves room for others: it has
+// two at a time, and not for longer than another builder would be asked.
+func TestUploadsThatAreNotEndedLeaveRoomForOthers(t *testing.T) {
+	w := newWorld(t)
+	w.keepFiles("keep = '1h'\nmax_file = 4194304\nmax_total = 12582912\n")
+	now := time.Now()
+	w.setClock(now)
+	w.start()
+	mine, theirs := map[string]string{}, map[string]string{}
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		mine[name], theirs[name] = "dave's "+name, "alice's "+name
+	}
+	honest := strings.Repeat("x", 2<<20)
+	theirs["hello"], mine["hello"] = honest, "dave's"
+	w.publish(build{builder: "dave", files: mine})
+	w.publish(build{builder: "alice", files: theirs})
+	w.sync()
+	w.streamOfFiles()
+	conn := w.as("dave")
+	begin := func(name string) {
+		check(t, conn.PublishChunk(limit(t), bus.Chunk{SHA256: digest(mine[name]), Count: 4}, make([]byte, bus.FileChunk)))
+	}
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		begin(name)
+	}
+	w.upload("alice", digest(honest), []byte(honest))
+	w.uploads("kept", 1)
+	parts := func() int {
+		return len(must(filepath.Glob(filepath.Join(w.state(), "files", "part-*")))(t))
+	}
+	if n := parts(); n != 2 {
+		t.Errorf("%d uploads of dave are under way, want 2", n)
+	}
+	w.setClock(now.Add(11 * time.Minute))
+	w.upload("alice", digest("alice's a"), []byte("alice's a"))
+	w.uploads("kept", 2)
+	if n := parts(); n != 0 {
+		t.Errorf("%d uploads are still waited for", n)
 	}
 }
