@@ -66,6 +66,7 @@ type Coordinator struct {
 	files     *files        // nil: none are kept
 	filesWake chan struct{} // capacity 1
 	comparing chan struct{} // one token for each answer that explains a difference
+	answers   chan struct{} // one token for each answer about a whole target
 
 	attached chan struct{} // closed when the record is being read
 	attach   sync.Once
@@ -106,7 +107,7 @@ func Start(ctx context.Context, o Options) (*Coordinator, error) {
 func newCoordinator(o Options) (*Coordinator, error) {
 	c := &Coordinator{log: o.Log, now: o.Now,
 		decideWake: make(chan struct{}, 1), askWake: make(chan struct{}, 1),
-		comparing: make(chan struct{}, comparing), filesWake: make(chan struct{}, 1),
+		comparing: make(chan struct{}, comparing), answers: make(chan struct{}, answering), filesWake: make(chan struct{}, 1),
 		attached: make(chan struct{}), done: make(chan struct{}), newKeys: make(chan changedKeys)}
 	if c.log == nil {
 		c.log = slog.Default()

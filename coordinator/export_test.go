@@ -118,3 +118,15 @@ func BoundSaid(t interface{ Cleanup(func()) }, count, bytes, names int) {
 	t.Cleanup(func() { maxSaid, maxSaidBytes, maxSaidNames = c, b, n })
 	maxSaid, maxSaidBytes, maxSaidNames = count, bytes, names
 }
+
+// TakeTurns takes all turns of answers about whole targets, until end is called.
+func TakeTurns(c *Coordinator) (end func()) {
+	for range answering {
+		c.answers <- struct{}{}
+	}
+	return func() {
+		for range answering {
+			<-c.answers
+		}
+	}
+}

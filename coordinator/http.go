@@ -82,11 +82,11 @@ func (c *Coordinator) addRoutes(get func(pattern string, h http.HandlerFunc)) {
 	c.pageRoutes(get)
 	get("/v1/channels", serve(c, c.getChannels))
 	get("/v1/targets", serve(c, c.getTargets))
-	get("/v1/targets/{id}", serve(c, c.getTarget))
+	get("/v1/targets/{id}", inTurn(c, c.getTarget))
 	get("/v1/targets/{id}/differences", serve(c, c.getDifferences))
 	get("/v1/targets/{id}/artifacts/{name}/signatures/{file}", serve(c, c.getSignature))
-	get("/v1/targets/{id}/artifacts/{name}/evidence", serve(c, c.getEvidence))
-	get("/v1/artifacts/{digest}", serve(c, c.getArtifacts))
+	get("/v1/targets/{id}/artifacts/{name}/evidence", inTurn(c, c.getEvidence))
+	get("/v1/artifacts/{digest}", inTurn(c, c.getArtifacts))
 	get("/v1/statements/{sha256}", serve(c, c.getStatement))
 	get("/v1/rejected", serve(c, c.getRejected))
 	get("/v1/acts", serve(c, c.getActs))
@@ -188,6 +188,8 @@ func (c *Coordinator) public(err error) *apiError {
 		return e
 	case errors.Is(err, store.ErrNotFound):
 		return &apiError{api.CodeNotFound, "there is no such thing"}
+	case errors.Is(err, context.Canceled):
+		return &apiError{api.CodeInternal, "the reader went away"} // and must not fill the log by that
 	}
 	c.log.Error("request failed", "error", err)
 	return &apiError{api.CodeInternal, "something failed inside the coordinator; its log says what"}

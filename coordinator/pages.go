@@ -33,12 +33,20 @@ func (c *Coordinator) pageRoutes(get func(string, http.HandlerFunc)) {
 // page serves a page. It is made whole before any of it is sent: an error in the
 // middle gives a page that says so, not half a one.
 func (c *Coordinator) page(name string, build func(*http.Request) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		data, err := build(r)
-		var body []byte
-		if err == nil {
-			body, err = web.Render(name, data)
+	made := func(r *http.Request) ([]byte, error) {
+		end, err := c.turn(r)
+		if err != nil {
+			return nil, err
 		}
+		defer end()
+		data, err := build(r)
+		if err != nil {
+			return nil, err
+		}
+		return web.Render(name, data)
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := made(r)
 		status := http.StatusOK
 		if err != nil {
 			e := c.public(err)
@@ -307,6 +315,11 @@ func (c *Coordinator) getPicture(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Coordinator) picture(r *http.Request) ([]byte, error) {
+	end, err := c.turn(r)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	t, err := c.targetOf(r)
 	if err != nil {
 		return nil, err
