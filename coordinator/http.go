@@ -239,7 +239,7 @@ const shutdownTimeout = time.Second
 func (c *Coordinator) serveHTTP(ctx context.Context) error {
 	c.web.BaseContext = func(net.Listener) context.Context { return ctx }
 	ended := make(chan error, 1)
-	go func() { ended <- c.web.Serve(c.listen) }()
+	go func() { ended <- c.web.Serve(limitReaders(c.listen)) }()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve http: %w", err)

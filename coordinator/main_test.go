@@ -6,14 +6,20 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"quorate/coordinator"
 )
 
 // childState is set for processes that this test binary starts to be killed.
 const childState = "QUORATE_TEST_COORDINATOR"
+
+// childFiles is how many files such a process may have open, if it is set.
+const childFiles = "QUORATE_TEST_FILES"
 
 func TestMain(m *testing.M) {
 	if state := os.Getenv(childState); state != "" {
@@ -25,6 +31,12 @@ func TestMain(m *testing.M) {
 // runChild is a coordinator in a process of its own. It says where its bus is, and
 // then where its pages are.
 func runChild(state string) int {
+	if n, err := strconv.ParseUint(os.Getenv(childFiles), 10, 32); err == nil {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	c, err := coordinator.Start(context.Background(), coordinator.Options{State: state, Log: quiet()})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

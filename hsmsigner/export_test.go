@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"quorate/internal/connlimit"
 	"quorate/quorum"
 )
 
@@ -73,14 +74,11 @@ const MaxAhead = maxAhead
 // SlotsFor is slotsFor.
 var SlotsFor = slotsFor
 
-// LimitListener is limitListener.
-var LimitListener = limitListener
-
 // HealthPlaces is how many connections the service's health takes at a time; 0 is
 // without a limit.
 func HealthPlaces(v *Service) int {
-	if l, ok := v.health.listener.(*limitedListener); ok {
-		return cap(l.places)
+	if l, ok := v.health.listener.(*connlimit.Listener); ok {
+		return l.Most()
 	}
 	return 0
 }

@@ -23,6 +23,7 @@ import (
 	"quorate/hsmsigner/tokenproc"
 	"quorate/internal/api"
 	"quorate/internal/bus"
+	"quorate/internal/connlimit"
 )
 
 // health serves /healthz, /readyz and /metrics. It shows and changes nothing, and
@@ -47,6 +48,11 @@ type working struct {
 	canaries *canaries
 }
 
+// maxHealthConns is how many connections health has at a time. Any account of the
+// machine may open them on loopback, and each takes a descriptor that the signer
+// needs for its token, its ledger and the bus.
+const maxHealthConns = 32
+
 // startHealth listens, so that somebody else who does so is found at the start.
 func startHealth(c HealthConfig, conn *bus.Conn, l *ledger.Ledger, log *slog.Logger) (*health, error) {
 	listener, err := listenHealth(c.Listen)
@@ -54,7 +60,7 @@ func startHealth(c HealthConfig, conn *bus.Conn, l *ledger.Ledger, log *slog.Log
 		return nil, fmt.Errorf("%w: health: listen: %w", ErrConfig, err)
 	}
 	h := &health{log: log, conn: conn, ledger: l, metrics: NewMetrics(), registry: prometheus.NewRegistry(),
-		listener: limitListener(listener, maxHealthConns), ended: make(chan struct{})}
+		listener: connlimit.New(listener, maxHealthConns), ended: make(chan struct{})}
 	h.registry.MustRegister(h.metrics.collectors()...)
 	h.registry.MustRegister(&healthCollector{h}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	h.server = &http.Server{Handler: h.handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second,

@@ -6,55 +6,9 @@ import (
 	"errors"
 	"net"
 	"testing"
-	"testing/synctest"
 
 	"quorate/hsmsigner"
 )
-
-// crowd is a listener that always has another connection.
-type crowd struct{ net.Listener }
-
-func (crowd) Accept() (net.Conn, error) {
-	c, _ := net.Pipe()
-	return c, nil
-}
-
-func (crowd) Close() error { return nil }
-
-// TestHealthConnectionsAreLimited: a crowd on loopback must not take the signer's
-// descriptors, nor keep it from ending.
-func TestHealthConnectionsAreLimited(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := hsmsigner.LimitListener(crowd{}, 3)
-		var conns []net.Conn
-		ended := make(chan error, 1)
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					ended <- err
-					return
-				}
-				conns = append(conns, c)
-			}
-		}()
-		synctest.Wait()
-		if len(conns) != 3 {
-			t.Fatalf("%d connections, want 3", len(conns))
-		}
-		first := conns[0]
-		check(t, first.Close())
-		_ = first.Close() // a second time gives no second place
-		synctest.Wait()
-		if len(conns) != 4 {
-			t.Errorf("%d connections, want one more", len(conns))
-		}
-		check(t, l.Close())
-		if err := <-ended; !errors.Is(err, net.ErrClosed) {
-			t.Errorf("got %v", err)
-		}
-	})
-}
 
 // TestHealthAnswersACrowd: more at once than have a place are answered one after
 // the other.
