@@ -234,8 +234,8 @@ func admitRefusal(ctx context.Context, tx querier, r *Refusal) (bool, error) {
 		return true, nil
 	case err != nil:
 		return false, err
-	case oldest <= stamp(r.At.Add(-time.Hour)):
-		return true, nil
+	case oldest <= stamp(r.At.Add(-time.Hour)), oldest > stamp(r.At):
+		return true, nil // rows from a clock that was ahead must not silence the ledger until their time has come
 	}
 	*r = Refusal{Code: AndMore, Message: "further refusals of this hour are only in the signer's log", At: r.At}
 	return last != AndMore, nil

@@ -400,6 +400,9 @@ func TestRefusalsAreBounded(t *testing.T) {
 		{50, at.Add(time.Minute), limit + 1, 1},
 		{50, at.Add(59 * time.Minute), limit + 1, 1},
 		{1, at.Add(time.Hour), limit + 2, 1},
+		{limit, at.AddDate(10, 0, 0), 2*limit + 2, 1}, // the clock is ten years ahead for a while
+		{limit, at.Add(2 * time.Hour), 3*limit + 2, 1},
+		{50, at.Add(2 * time.Hour), 3*limit + 3, 2},
 	} {
 		if rows, more := refuse(c.n, c.at); rows != c.rows || more != c.more {
 			t.Errorf("at %s: %d rows, %d of them for others; want %d and %d", c.at, rows, more, c.rows, c.more)
