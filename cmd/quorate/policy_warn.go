@@ -39,6 +39,7 @@ func warnings(p *policy.Policy, at time.Time) []string {
 	for _, ch := range p.Channels {
 		w.channel(ch)
 	}
+	w.sharedTargets(p)
 	for _, o := range p.Operators {
 		w.operator(p, o)
 	}
@@ -70,6 +71,47 @@ func (w *warner) channel(ch *policy.Channel) {
 	if ch.Dissent == policy.DissentReport && ch.Settle == 0 {
 		w.add("channel %s: nobody who differs can stop a signature (dissent = \"report\" and no settle time)", ch.Name)
 	}
+}
+
+// sharedTargets warns of each key with which several channels can sign one target. A
+// digest is the only one for ever within its channel, and readers of a signature mostly
+// do not see by which channel it was made.
+func (w *warner) sharedTargets(p *policy.Policy) {
+	byKey, keys := map[string][]*policy.Channel{}, []string{}
+	for _, ch := range p.Channels {
+		for _, o := range ch.Sign {
+			if byKey[o.Key] == nil {
+				keys = append(keys, o.Key)
+			}
+			if !slices.Contains(byKey[o.Key], ch) {
+				byKey[o.Key] = append(byKey[o.Key], ch)
+			}
+		}
+	}
+	for _, key := range keys {
+		if names, example := overlapping(byKey[key]); len(names) > 0 {
+			w.add("key %s: channels %s can sign one target with it (%s): two digests of one file, and the easiest of their quorums is enough; give each a key of its own, or targets that do not overlap",
+				key, strings.Join(names, ", "), example)
+		}
+	}
+}
+
+// overlapping names the channels whose targets overlap with those of another one, and
+// patterns of the first two.
+func overlapping(list []*policy.Channel) (names []string, example string) {
+	for _, a := range list {
+		for _, b := range list {
+			x, y, overlap := a.Overlap(b)
+			if a == b || !overlap {
+				continue
+			}
+			if names = append(names, a.Name); len(names) == 1 {
+				example = x + " and " + y
+			}
+			break
+		}
+	}
+	return names, example
 }
 
 // needsAll warns where every member of a group is needed: one that is away stops
