@@ -356,3 +356,23 @@ func TestRetention(t *testing.T) {
 		t.Error("job record is kept too long")
 	}
 }
+
+// A build is as quick as it likes to make a file that takes hours to read: one of
+// holes. It costs this machine no more than a build may take, and no disk.
+func TestOutputsThatTakeTooLongToRead(t *testing.T) {
+	for name, script := range map[string]string{
+		"long":   `mkdir out; truncate -s 4T out/a`,
+		"linked": `mkdir out; truncate -s 4T b; ln -s ../b out/a`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, st := build(t, script, "outputs = ['out/*']\ntimeout = '2s'\n", nil)
+			if st.Status != statement.Timeout || st.Reason != "the outputs could not be read within 2s" {
+				t.Errorf("%s: %s", st.Status, st.Reason)
+			}
+			if left, _ := filepath.Glob(filepath.Join(s.dir, "builds", "*", "out", "*")); len(left) > 0 {
+				t.Errorf("kept %q", left)
+			}
+		})
+	}
+}

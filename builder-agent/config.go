@@ -72,7 +72,7 @@ type Config struct {
 	// count as failed. Default none.
 	Texts []string `toml:"texts"`
 
-	// Timeout is how long a build may take. Default 2h.
+	// Timeout is how long a build may take, and then the reading of its outputs. Default 2h.
 	Timeout Duration `toml:"timeout"`
 
 	// Grace is how long a build that is stopped has between SIGTERM and SIGKILL.

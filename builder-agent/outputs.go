@@ -1,6 +1,7 @@
 package builderagent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -105,7 +106,7 @@ func checkOutputNames(found []output) error {
 
 // keepOutputs brings the outputs into one new folder, and returns their paths
 // there. They are hashed there: what is voted on is what is kept.
-func keepOutputs(into string, outputs []output) ([]string, error) {
+func keepOutputs(ctx context.Context, into string, outputs []output) ([]string, error) {
 	if err := os.Mkdir(into, 0o700); err != nil {
 		return nil, fmt.Errorf("keep outputs: %w", err)
 	}
@@ -117,7 +118,7 @@ func keepOutputs(into string, outputs []output) ([]string, error) {
 				continue
 			}
 			kept[i] = filepath.Join(into, path.Base(o.name))
-			if err := o.keep(kept[i]); err != nil {
+			if err := o.keep(ctx, kept[i]); err != nil {
 				return nil, fmt.Errorf("keep outputs: %w", err)
 			}
 		}
@@ -125,12 +126,16 @@ func keepOutputs(into string, outputs []output) ([]string, error) {
 	return kept, nil
 }
 
-func (o output) keep(to string) error {
+func (o output) keep(ctx context.Context, to string) error {
 	if err := makeReadable(o.file); err != nil {
 		return err
 	}
 	if !o.linked {
 		return os.Rename(o.file, to)
+	}
+	// A copy would fill the holes of a file, and the disk of this machine with them.
+	if os.Link(o.file, to) == nil {
+		return nil
 	}
 	src, err := os.Open(o.file)
 	if err != nil {
@@ -141,7 +146,12 @@ func (o output) keep(to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(dst, src)
+	_, err = io.Copy(dst, readerFunc(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return src.Read(p)
+	}))
 	return errors.Join(err, dst.Close())
 }
 
@@ -174,3 +184,8 @@ func removeTree(dir string) error {
 	})
 	return errors.Join(walkErr, os.RemoveAll(dir))
 }
+
+// readerFunc is an io.Reader.
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -40,7 +40,8 @@ nats = %s
 # Which of them are texts that may be clear-signed, by name without the directory.
 # texts = ["Release"]
 
-# How long a build may take, and how long it has to stop when told to.
+# How long a build may take, and then the reading of its outputs; and how long a
+# build has to stop when told to.
 # timeout = "2h"
 # grace = "10s"
 
