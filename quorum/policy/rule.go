@@ -143,10 +143,18 @@ func (r *Rule) passCounts(n int) []int {
 	ways[0][0] = 1
 	for _, m := range r.Members {
 		mc := m.passCounts(n)
+		var sizes []int // that m passes with: an operator has one
+		for t := 1; t <= n; t++ {
+			if mc[t] > 0 {
+				sizes = append(sizes, t)
+			}
+		}
 		for j := r.Need; j > 0; j-- {
 			for s := n; s > 0; s-- {
-				for t := 1; t <= s; t++ {
-					ways[j][s] = addSat(ways[j][s], mulSat(mc[t], ways[j-1][s-t]))
+				for _, t := range sizes {
+					if t <= s {
+						ways[j][s] = addSat(ways[j][s], mulSat(mc[t], ways[j-1][s-t]))
+					}
 				}
 			}
 		}

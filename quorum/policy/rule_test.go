@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"quorate/quorum/internal/corekit"
 	"quorate/quorum/policy"
 )
 
@@ -216,5 +217,18 @@ func TestCountsBeyondIntegersAreCutOff(t *testing.T) {
 	deep := &tree{name: "deep", need: 2, members: []*tree{half("a", 36), half("b", 36)}}
 	if sets, total := deep.load(t, operators).Rule.SmallestSets(3); total != math.MaxInt || len(sets) != 3 || len(sets[0]) != 36 {
 		t.Errorf("twice 18 of 36: counts %d, lists %d", total, len(sets))
+	}
+}
+
+// TestALargeGroupIsCounted: in seconds, not in hours, where each member is of one size.
+func TestALargeGroupIsCounted(t *testing.T) {
+	names := make([]string, 1000)
+	for i := range names {
+		names[i] = fmt.Sprintf("op%d", i)
+	}
+	p := mustLoad(t, corekit.Head+corekit.Operators(names...)+corekit.Group("distro", "501", names...)+corekit.Channel("distro"))
+	sets, total := p.Channel("core").Rule.SmallestSets(3)
+	if len(sets) != 3 || len(sets[0]) != 501 || total != math.MaxInt {
+		t.Errorf("%d sets of %d, %d in all", len(sets), len(sets[0]), total)
 	}
 }
