@@ -46,7 +46,7 @@ func (c *Coordinator) aroundTarget(t *store.Target) (acts []api.Act, alarms []ap
 		if err := json.Unmarshal(body, &a); err != nil {
 			return nil, nil, fmt.Errorf("stored alarm: %w", err)
 		}
-		alarms = append(alarms, api.TargetAlarm{Alarm: api.Alarm{Code: a.Code, Message: a.Message}, Artifact: a.Artifact, At: a.At})
+		alarms = append(alarms, toTargetAlarm(&a))
 	}
 	slices.SortStableFunc(alarms, func(a, b api.TargetAlarm) int { return a.At.Compare(b.At) })
 	return toActs(list), alarms, nil

@@ -11,6 +11,7 @@ import (
 	"quorate/coordinator/store"
 	"quorate/internal/api"
 	"quorate/internal/pgpsig"
+	"quorate/internal/render"
 	"quorate/internal/sigcheck"
 	"quorate/internal/sigformat/vsa"
 	"quorate/internal/wire"
@@ -83,7 +84,7 @@ func (a *application) signatures(e *entry, id store.CaseID) (*refusal, error) {
 		if ref.code != CodeSignatureInvalid {
 			return ref, nil
 		}
-		return ref, a.alarmIfAsked(ans, id, "invalid-signature", ref.message)
+		return ref, a.alarmIfAsked(ans, id, alarmInvalidSignature, ref.message)
 	}
 	if ref, err := a.prove(ans, file, stmts, list); err != nil || ref != nil {
 		return ref, err
@@ -208,26 +209,45 @@ func (a *application) alarm(ans *quorum.Answer, code, message string) error {
 const (
 	alarmLateDissent  = "late-dissent"
 	alarmSecondDigest = "second-digest"
+
+	alarmInvalidSignature = "invalid-signature"
 )
 
 // raise puts an alarm into the transaction, unless the same was raised before.
 // The detail is what makes two alarms of one code about one artifact differ.
 func (c *Coordinator) raise(tx *store.Tx, cs statement.Case, artifact, code, message, detail string) (isNew bool, err error) {
-	now := c.now().UTC()
-	message = strings.ToValidUTF8(message, "\uFFFD") // some of it is what others sent
-	body, err := wire.Encode(&wire.Alarm{Version: quorum.Version, Code: code, Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage,
-		Artifact: artifact, Message: message, From: userName, At: now})
+	return c.raiseAlarm(tx, &wire.Alarm{Version: quorum.Version, Code: code, Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage,
+		Artifact: artifact, Message: message, From: userName, At: c.now().UTC()}, detail)
+}
+
+// raiseAlarm is raise for an alarm of whoever its From names.
+func (c *Coordinator) raiseAlarm(tx *store.Tx, a *wire.Alarm, detail string) (isNew bool, err error) {
+	a.Message = strings.ToValidUTF8(a.Message, "\uFFFD") // some of it is what others sent
+	body, err := wire.Encode(a)
 	if err != nil {
 		return false, err
 	}
-	id := newsID(code, cs, artifact, detail)
-	isNew, err = tx.AddAlarm(&store.Alarm{ID: id, Channel: cs.Channel, Body: body, Raised: now})
-	if err != nil || !isNew {
+	cs := statement.Case{Channel: a.Channel, Target: a.Target, Stage: a.Stage}
+	row := &store.Alarm{ID: newsID(a.Code, cs, a.Artifact, detail), Channel: a.Channel, Body: body, Raised: a.At}
+	if a.From != userName {
+		row.Signer = a.From
+	}
+	if isNew, err = tx.AddAlarm(row); err != nil || !isNew {
 		return false, err
 	}
-	if err := tx.AddNews(&store.News{ID: id, Case: cs, Kind: code, Artifact: artifact, Text: message, Updated: now}); err != nil {
+	shown := toAlarm(a)
+	if err := tx.AddNews(&store.News{ID: row.ID, Case: cs, Kind: a.Code, Artifact: a.Artifact, Text: render.AlarmBy(shown) + a.Message, Updated: a.At}); err != nil {
 		return false, err
 	}
-	return true, c.addEvent(tx, &api.Event{Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage, TargetID: store.NewCaseID(cs).String(),
-		Artifact: artifact, Alarm: &api.Alarm{Code: code, Message: message}})
+	c.metrics.alarms.WithLabelValues(a.From, alarmLabel(a.Code)).Inc()
+	return true, c.addEvent(tx, &api.Event{Channel: a.Channel, Target: a.Target, Stage: a.Stage, TargetID: store.NewCaseID(cs).String(),
+		Artifact: a.Artifact, Alarm: &shown})
+}
+
+func toAlarm(a *wire.Alarm) api.Alarm {
+	return api.Alarm{Code: a.Code, Message: a.Message, From: a.From}
+}
+
+func toTargetAlarm(a *wire.Alarm) api.TargetAlarm {
+	return api.TargetAlarm{Alarm: toAlarm(a), Artifact: a.Artifact, At: a.At}
 }

@@ -267,6 +267,7 @@ func (c *Coordinator) run(ctx context.Context) {
 	p.Go(c.serveBus)
 	p.Go(c.readFiles)
 	p.Go(c.askFiles)
+	p.Go(c.readSignerAlarms)
 	p.Go(c.serveHTTP)
 	for _, h := range c.hooks {
 		p.Go(func(ctx context.Context) error { return c.runHook(ctx, h) })

@@ -15,7 +15,6 @@ import (
 	"quorate/coordinator/store"
 	"quorate/internal/bus"
 	"quorate/internal/difference"
-	"quorate/internal/rest"
 	"quorate/quorum"
 	"quorate/quorum/statement"
 )
@@ -33,48 +32,22 @@ const alarmUpload = "upload-digest"
 // downloadTime is how long a reader may take for a file.
 const downloadTime = 30 * time.Minute
 
-// readFiles takes in what builders upload. Nothing that goes wrong here ends the
-// coordinator: no vote and no signature depends on it.
+// readFiles takes in what builders upload.
 func (c *Coordinator) readFiles(ctx context.Context) error {
 	if c.files == nil {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	select {
-	case <-c.attached:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	for {
-		err := c.readFileStream(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		c.log.Warn("reading uploaded files was interrupted", "error", err)
-		if err := rest.For(ctx, attachPause); err != nil {
+	return c.beside(ctx, "uploaded files", func(ctx context.Context) error {
+		if err := bus.EnsureFiles(ctx, c.conn.JS(), c.config.NATS.Replicas); err != nil {
 			return err
 		}
-	}
-}
-
-func (c *Coordinator) readFileStream(ctx context.Context) error {
-	if err := bus.EnsureFiles(ctx, c.conn.JS(), c.config.NATS.Replicas); err != nil {
-		return err
-	}
-	consumer, err := c.conn.JS().OrderedConsumer(ctx, bus.StreamFiles, jetstream.OrderedConsumerConfig{MaxResetAttempts: 5})
-	if err != nil {
-		return fmt.Errorf("read files: %w", err)
-	}
-	return c.follow(ctx, consumer, func(ctx context.Context, in *inbox) error {
-		for {
-			messages, err := in.take(ctx)
-			if err != nil {
-				return context.Cause(ctx)
-			}
+		return c.takeEach(ctx, bus.StreamFiles, jetstream.OrderedConsumerConfig{}, func(messages []jetstream.Msg) error {
 			for _, m := range messages {
 				c.takePiece(m.Subject(), m.Data())
 			}
-		}
+			return nil
+		})
 	})
 }
 

@@ -2,6 +2,7 @@ package coordinator_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -77,7 +78,12 @@ func (w *world) streamOfFiles() {
 // uploads waits until so many files have been dealt with, with that result.
 func (w *world) uploads(result string, n int) {
 	w.t.Helper()
-	line := "quorate_uploads_total{result=\"" + result + "\"} " + string(rune('0'+n))
+	w.wantMetric(fmt.Sprintf("quorate_uploads_total{result=%q} %d\n", result, n))
+}
+
+// wantMetric waits until the line is among the metrics.
+func (w *world) wantMetric(line string) {
+	w.t.Helper()
 	ctx := limit(w.t)
 	for tick := time.NewTicker(5 * time.Millisecond); ; {
 		if _, body := w.fetch("/metrics"); strings.Contains(string(body), line) {

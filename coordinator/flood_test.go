@@ -57,7 +57,7 @@ func TestAlarmIsNotSuppressed(t *testing.T) {
 	w.sync()
 	w.publish(build{builder: "dave", files: map[string]string{"hello": "other"}})
 	id := alarmID("late-dissent", "core", r.Target, "", "hello", "dave")
-	must(s.conn.Publish(limit(t), "quorate.alarms.nobody-reads", id, []byte("{}")))(t)
+	must(w.as("coordinator").Publish(limit(t), "quorate.alarms.nobody-reads", id, []byte("{}")))(t)
 	w.sync()
 	w.wantState(quorum.Disputed)
 	w.wantAlarm("late-dissent")

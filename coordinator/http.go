@@ -90,6 +90,7 @@ func (c *Coordinator) addRoutes(get func(pattern string, h http.HandlerFunc)) {
 	get("/v1/statements/{sha256}", serve(c, c.getStatement))
 	get("/v1/rejected", serve(c, c.getRejected))
 	get("/v1/acts", serve(c, c.getActs))
+	get("/v1/alarms", serve(c, c.getAlarms))
 	get("/v1/subject", serve(c, c.getSubject))
 	get("/v1/receipts/{sha256}", serve(c, c.getReceipt))
 	get("/v1/files/{sha256}", c.getFile)

@@ -32,6 +32,8 @@ type metrics struct {
 	uploads    *prometheus.CounterVec
 	commit     prometheus.Histogram
 	hooks      *prometheus.CounterVec
+	alarms     *prometheus.CounterVec
+	badAlarms  *prometheus.CounterVec
 }
 
 func newMetrics(c *Coordinator) *metrics {
@@ -45,10 +47,12 @@ func newMetrics(c *Coordinator) *metrics {
 		gaps:       counter("quorate_record_gap_messages_total", "Messages that the stream no longer had when they were to be read."),
 		uploads:    counterVec("quorate_uploads_total", "Files that builders uploaded because they differ, by what became of them.", "result"),
 		hooks:      counterVec("quorate_webhook_events_total", "Attempts to deliver events to webhooks, by result.", "webhook", "result"),
+		alarms:     counterVec("quorate_alarms_total", "Alarms raised, by who raised them and code.", "from", "code"),
+		badAlarms:  counterVec("quorate_alarms_refused_total", "Messages of signers that are no alarm, by code.", "code"),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "quorate_commit_seconds",
 			Help: "Time to apply and commit one batch of messages.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 	}
-	m.registry.MustRegister(m.messages, m.rejected, m.requests, m.retries, m.refusals, m.signatures, m.gaps, m.uploads, m.commit, m.hooks,
+	m.registry.MustRegister(m.messages, m.rejected, m.requests, m.retries, m.refusals, m.signatures, m.gaps, m.uploads, m.commit, m.hooks, m.alarms, m.badAlarms,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "quorate_lag_messages", Help: "Messages of the record not taken in yet."},
 			func() float64 { return float64(c.lag.Load()) }),
 		&artifactCollector{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -21,7 +21,7 @@ import (
 // answers are what the server makes JSON of, by the name of their schema.
 var answers = map[string]any{
 	"Channels": api.Channels{}, "Targets": api.Targets{}, "TargetDetail": api.TargetDetail{}, "Artifacts": api.Artifacts{}, "Rejected": api.Rejected{},
-	"Acts": api.Acts{}, "Subject": api.Subject{}, "Receipt": api.Receipt{}, "Differences": api.Differences{}, "Event": api.Event{}, "Ready": api.Ready{}, "Error": api.Error{},
+	"Acts": api.Acts{}, "Alarms": api.Alarms{}, "Subject": api.Subject{}, "Receipt": api.Receipt{}, "Differences": api.Differences{}, "Event": api.Event{}, "Ready": api.Ready{}, "Error": api.Error{},
 }
 
 // The document has exactly the fields that answers have, those that no answer of

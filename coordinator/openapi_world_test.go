@@ -54,7 +54,7 @@ func fullWorldPaths(w *staffed) (there, not []string) {
 		"/", "/targets", "/targets/" + disputed, "/targets/" + disputed + "/grid.svg", "/builders", "/builders/alice", "/alarms", "/assets/style.css",
 		"/v1/channels", "/v1/channels/core/feed.atom", "/v1/targets", "/v1/targets?limit=2", signed.Evidence, signed.Signatures[0].Path,
 		"/v1/artifacts/" + digest("x").String(), "/v1/artifacts/" + digest512("x").String(), vote.Path, brought.Path, brought.Path + "?part=body",
-		"/v1/files/" + digest("two").String(), "/v1/rejected", "/v1/acts", "/v1/acts?limit=2", "/v1/acts?channel=none",
+		"/v1/files/" + digest("two").String(), "/v1/rejected", "/v1/alarms", "/v1/alarms?limit=1", "/v1/acts", "/v1/acts?limit=2", "/v1/acts?channel=none",
 		"/v1/subject?channel=core", "/v1/subject?channel=core&target=" + helloTarget, "/v1/subject?channel=core&target=" + helloTarget + "&artifact=hello",
 		"/v1/receipts/" + vote.ID.String(), "/v1/openapi.yaml", "/healthz", "/readyz", "/metrics",
 	}
@@ -70,7 +70,7 @@ func fullWorldPaths(w *staffed) (there, not []string) {
 		"/v1/targets/" + disputed + "/artifacts/none/evidence", "/v1/targets/" + disputed + "/artifacts/none/signatures/a.openpgp",
 		"/v1/targets/" + helloID + "/differences?artifact=none", "/v1/targets/x/differences", "/v1/artifacts/" + zero, "/v1/artifacts/" + zero + zero, "/v1/artifacts/x",
 		"/v1/statements/" + zero, "/v1/statements/x", brought.Path + "?part=key", brought.Path + "?part=x", "/v1/files/" + zero, "/v1/files/x",
-		"/v1/rejected?limit=0", "/v1/acts?before=x", "/v1/subject", "/v1/subject?channel=core&artifact=hello", "/v1/receipts/" + zero, "/v1/receipts/x", "/v1/events?sha256=1",
+		"/v1/rejected?limit=0", "/v1/acts?before=x", "/v1/alarms?before=x", "/v1/subject", "/v1/subject?channel=core&artifact=hello", "/v1/receipts/" + zero, "/v1/receipts/x", "/v1/events?sha256=1",
 	}
 }
 

@@ -1,19 +1,14 @@
 package coordinator
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"quorate/coordinator/store"
 	"quorate/coordinator/web"
 	"quorate/internal/api"
-	"quorate/internal/wire"
 	"quorate/quorum/policy"
-	"quorate/quorum/statement"
 )
 
 type builderRow struct {
@@ -105,55 +100,4 @@ func (c *Coordinator) keyRow(k policy.Key) keyRow {
 		row.Revoked = "revoked from " + k.Revoked.UTC().Format(time.RFC3339)
 	}
 	return row
-}
-
-type alarmRow struct {
-	wire.Alarm
-	TargetID string // empty when the target is not known here
-}
-
-func (c *Coordinator) alarmsPage(r *http.Request) (any, error) {
-	page := struct {
-		web.Page
-		Alarms []alarmRow
-		Next   string
-	}{Page: c.newPage("Alarms", "alarms", "")}
-	var before time.Time
-	if text := r.URL.Query().Get("before"); text != "" {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n <= 0 {
-			return nil, badRequest("before is not a time in nanoseconds")
-		}
-		before = time.Unix(0, n)
-	}
-	list, err := c.db.Alarms(before, defaultLimit+1)
-	if err != nil {
-		return nil, err
-	}
-	if len(list) > defaultLimit {
-		list = list[:defaultLimit]
-		page.Next = fmt.Sprintf("/alarms?before=%d", list[defaultLimit-1].Raised.UnixNano())
-	}
-	for _, a := range list {
-		row, err := c.alarmRow(&a)
-		if err != nil {
-			return nil, err
-		}
-		page.Alarms = append(page.Alarms, row)
-	}
-	return page, nil
-}
-
-func (c *Coordinator) alarmRow(a *store.Alarm) (row alarmRow, err error) {
-	alarm, err := wire.ParseAlarm(a.Body)
-	if err != nil {
-		return row, fmt.Errorf("stored alarm %s: %w", a.ID, err)
-	}
-	row.Alarm = *alarm
-	id := store.NewCaseID(statement.Case{Channel: alarm.Channel, Target: alarm.Target, Stage: alarm.Stage})
-	if _, err = c.db.Target(id); errors.Is(err, store.ErrNotFound) {
-		return row, nil
-	}
-	row.TargetID = id.String()
-	return row, err
 }

@@ -189,7 +189,7 @@ func (v *Server) raise(ctx context.Context, a wire.Alarm, request statement.SHA2
 	if err != nil {
 		return err
 	}
-	subject, err := bus.AlarmSubject(a.Channel)
+	subject, err := bus.SignerAlarmSubject(a.Channel, v.conn.Name())
 	if err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func TestServeAlarm(t *testing.T) {
 }
 
 // TestServeAlarmIsNotSuppressed: the message id of an alarm can be guessed, and used
-// up by whoever may write to the stream.
+// up by another signer that may write to the stream.
 func TestServeAlarmIsNotSuppressed(t *testing.T) {
 	s := newSite(t)
 	s.serve()
@@ -140,7 +140,7 @@ func TestServeAlarmIsNotSuppressed(t *testing.T) {
 	r := second.request(t)
 	id := bus.MsgID([]byte(hsmsigner.AlarmSecondDigest + " " + r.ID.String()))
 	junk := must(wire.Encode(wire.Alarm{Version: quorum.Version, Code: "junk", Channel: "ed25519"}))(t)
-	must(s.coord.Publish(t.Context(), must(bus.AlarmSubject("ed25519"))(t), id, junk))(t)
+	must(s.other().Publish(t.Context(), must(bus.SignerAlarmSubject("ed25519", "other"))(t), id, junk))(t)
 	s.publish(encode(t, r))
 	for _, want := range []string{"junk", hsmsigner.AlarmSecondDigest} {
 		if alarm := s.nextAlarm(); alarm.Code != want {

@@ -45,6 +45,7 @@ func newSite(t testing.TB) *site {
 		Policy: policyFile, Token: tokenConfig(), Keys: keyConfigs()}))(t)
 	coordSeed := filepath.Join(s.dir, "coord.seed")
 	coordKey := must(bus.WriteSeedFile(coordSeed))(t)
+	otherNKey := must(bus.WriteSeedFile(filepath.Join(s.dir, "other.seed")))(t)
 	var labels []string
 	for _, kt := range keyTypes {
 		labels = append(labels, string(kt))
@@ -52,6 +53,7 @@ func newSite(t testing.TB) *site {
 	s.broker = must(embedded.Start(embedded.Options{StoreDir: filepath.Join(s.dir, "bus"), Logger: quiet(), Users: []bus.User{
 		{Name: "coord", Role: bus.RoleCoordinator, NKey: coordKey},
 		{Name: "hsm", Role: bus.RoleSigner, NKey: nkey, Keys: labels},
+		{Name: "other", Role: bus.RoleSigner, NKey: otherNKey, Keys: labels},
 	}}))(t)
 	t.Cleanup(s.broker.Shutdown)
 	s.setNATS(filepath.Join(dir, hsmsigner.ConfigFile))
@@ -75,7 +77,7 @@ func (s *site) connect(seed string, labels []string) {
 	for _, label := range labels {
 		check(s.t, bus.EnsureSignerConsumer(s.t.Context(), s.coord.JS(), label))
 	}
-	s.answers, s.alarms = s.read(bus.StreamRecord), s.read(bus.StreamAlarms)
+	s.answers, s.alarms = s.read(bus.StreamRecord), s.read(bus.StreamSignerAlarms)
 }
 
 func (s *site) read(stream string) jetstream.MessagesContext {
@@ -133,6 +135,14 @@ func (s *site) nextAnswer() ([]byte, *quorum.Answer) {
 	s.t.Helper()
 	msg := must(s.answers.Next(jetstream.NextMaxWait(testLimit)))(s.t)
 	return msg.Data(), must(quorum.ParseAnswer(msg.Data()))(s.t)
+}
+
+// other connects as another signer of the same keys.
+func (s *site) other() *bus.Conn {
+	s.t.Helper()
+	conn := must(bus.Connect(bus.Options{URL: s.broker.URL(), Name: "other", SeedFile: filepath.Join(s.dir, "other.seed"), Logger: quiet()}))(s.t)
+	s.t.Cleanup(conn.Close)
+	return conn
 }
 
 func (s *site) nextAlarm() *wire.Alarm {

@@ -103,7 +103,7 @@ func explainTarget(t *api.TargetDetail) (out []string) {
 		out = append(out, "", line)
 	}
 	for _, a := range first(t.Alarms) {
-		out = append(out, "", fmt.Sprintf("An alarm was raised at %s: %s (%s).", stamp(a.At), render.Message(strings.ReplaceAll(render.Cut(a.Message, 500), "\n", " ")), render.Text(a.Code)))
+		out = append(out, "", fmt.Sprintf("An alarm was raised at %s: %s (%s).", stamp(a.At), render.AlarmText(a.Alarm), render.Text(a.Code)))
 	}
 	for i := range first(t.Acts) {
 		if a := &t.Acts[i]; a.Attachment != "" {

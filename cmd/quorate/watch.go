@@ -164,7 +164,7 @@ func sayEvent(e *api.Event) string {
 	case e.Act != nil:
 		return "channel " + render.Text(e.Channel) + "  " + render.Act(e.Act)
 	case e.Alarm != nil:
-		return fmt.Sprintf("channel %s  ALARM %s: %s", render.Text(e.Channel), render.Text(e.Alarm.Code), render.Message(render.Cut(e.Alarm.Message, 500)))
+		return fmt.Sprintf("channel %s  ALARM %s: %s", render.Text(e.Channel), render.Text(e.Alarm.Code), render.AlarmText(*e.Alarm))
 	}
 	at := render.Text(e.Target)
 	if e.Stage != "" {

@@ -144,41 +144,6 @@ func (tx *Tx) Case(id CaseID) (c Case, err error) {
 	return c, err
 }
 
-// Alarm is an alarm that was raised, and its message.
-type Alarm struct {
-	ID      statement.SHA256
-	Channel string
-	Body    []byte
-	Raised  time.Time
-}
-
-// AddAlarm raises an alarm unless it was raised before. The row is what makes
-// sure that it is published: a crash before that finds it again.
-func (tx *Tx) AddAlarm(a *Alarm) (isNew bool, err error) {
-	n, err := tx.changes("INSERT OR IGNORE INTO alarm (id, channel, body, published, raised) VALUES (?, ?, ?, 0, ?)", a.ID[:], a.Channel, a.Body, nanos(a.Raised))
-	return n == 1, err
-}
-
-// DueAlarms reads up to limit alarms that are not published yet.
-func (db *DB) DueAlarms(limit int) (list []Alarm, err error) {
-	err = each(db, func(r *sql.Rows) error {
-		var a Alarm
-		var id []byte
-		if err := r.Scan(&id, &a.Channel, &a.Body); err != nil {
-			return err
-		}
-		copy(a.ID[:], id)
-		list = append(list, a)
-		return nil
-	}, "SELECT id, channel, body FROM alarm WHERE published = 0 LIMIT ?", limit)
-	return list, err
-}
-
-// AlarmPublished remembers that an alarm is in its stream.
-func (tx *Tx) AlarmPublished(id statement.SHA256) error {
-	return tx.exec("UPDATE alarm SET published = 1 WHERE id = ?", id[:])
-}
-
 // Redrive makes every open question about a case due now, of one artifact unless
 // artifact is empty, and returns how many there are.
 func (tx *Tx) Redrive(id CaseID, artifact string, now time.Time) (int, error) {

@@ -12,7 +12,8 @@ func CopyOwn(from, to *DB, questions bool) error {
 	tables := []string{
 		"policy (digest, loaded, raw)",
 		"rebuild (act, seq, published)",
-		"alarm (id, channel, body, published, raised)",
+		"alarm (id, channel, signer, body, published, raised)",
+		"alarm_cursor (id, stream, seq)",
 		"news (id, channel, kind, case_id, target, stage, artifact, text, first, updated)",
 	}
 	if questions {

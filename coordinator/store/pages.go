@@ -14,14 +14,14 @@ func (db *DB) Alarms(before time.Time, limit int) (list []Alarm, err error) {
 		var a Alarm
 		var id []byte
 		var raised int64
-		if err := r.Scan(&id, &a.Channel, &a.Body, &raised); err != nil {
+		if err := r.Scan(&id, &a.Channel, &a.Signer, &a.Body, &raised); err != nil {
 			return err
 		}
 		copy(a.ID[:], id)
 		a.Raised = instant(raised)
 		list = append(list, a)
 		return nil
-	}, "SELECT id, channel, body, raised FROM alarm WHERE ?1 = 0 OR raised < ?1 ORDER BY raised DESC, id LIMIT ?2", nanos(before), limit)
+	}, "SELECT id, channel, signer, body, raised FROM alarm WHERE ?1 = 0 OR raised < ?1 ORDER BY raised DESC, id LIMIT ?2", nanos(before), limit)
 	return list, err
 }
 

@@ -10,7 +10,7 @@ import (
 // Types of events besides "verdict".
 const (
 	EventAct   = "act"   // a maintainer acted
-	EventAlarm = "alarm" // the coordinator raised an alarm
+	EventAlarm = "alarm" // the coordinator or a signer raised an alarm
 )
 
 // Type is the type under which the event is sent.
@@ -73,11 +73,30 @@ type Receipt struct {
 type Alarm struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	From    string `json:"from"` // who raised it: [FromCoordinator], or the name of a signer on the bus
 }
 
-// TargetAlarm is an alarm that this coordinator raised about a target.
+// FromCoordinator is who raises the alarms that are a coordinator's own.
+const FromCoordinator = "coordinator"
+
+// TargetAlarm is an alarm about a target.
 type TargetAlarm struct {
 	Alarm
 	Artifact string    `json:"artifact"`
 	At       time.Time `json:"at"`
+}
+
+// Alarms answers GET /v1/alarms?limit=&before=, newest first.
+type Alarms struct {
+	Alarms []ListedAlarm `json:"alarms"`
+	Next   int64         `json:"next,omitzero"` // value of "before" for the next page
+}
+
+// ListedAlarm is an alarm with what it is about.
+type ListedAlarm struct {
+	TargetAlarm
+	Channel  string `json:"channel"`
+	Target   string `json:"target"`
+	Stage    string `json:"stage"`
+	TargetID string `json:"targetId,omitzero"` // absent: nobody made a statement about the target
 }

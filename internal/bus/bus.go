@@ -48,6 +48,10 @@ const (
 	StreamJobs     = "QUORATE_JOBS"
 	StreamRequests = "QUORATE_REQUESTS"
 	StreamAlarms   = "QUORATE_ALARMS"
+
+	// StreamSignerAlarms is what signers raise, under their names. Coordinators read
+	// it and raise it again on [StreamAlarms].
+	StreamSignerAlarms = "QUORATE_SIGNER_ALARMS"
 )
 
 const (
@@ -62,6 +66,9 @@ const (
 
 	// headerRoom is left for headers, which NATS counts as part of the message.
 	headerRoom = 64 << 10
+
+	// MaxAlarm is the largest payload of an alarm.
+	MaxAlarm = 64 << 10
 
 	// MaxRequest is the largest payload of a sign request. Evidence is base64
 	// inside JSON, so about five envelopes of the largest legal size fit. A
@@ -81,7 +88,13 @@ const (
 const JobsKept = 7 * 24 * time.Hour
 
 const (
-	alarmsKept  = 90 * 24 * time.Hour
+	alarmsKept = 90 * 24 * time.Hour
+
+	// Signers raise few alarms. One that is not to be trusted must not fill the disk,
+	// nor push what another one says out before coordinators have read it.
+	signerAlarmsEach  = 10_000 // of one signer in one channel
+	signerAlarmsBytes = 256 << 20
+
 	dedupWindow = 2 * time.Minute
 	ackWait     = time.Minute
 )

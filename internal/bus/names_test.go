@@ -31,6 +31,7 @@ func TestSubjects(t *testing.T) {
 		"quorate.requests.key":          func() (string, error) { return bus.RequestSubject("key") },
 		"quorate.requests.key+batch":    func() (string, error) { return bus.BatchSubject("key") },
 		"quorate.alarms.core":           func() (string, error) { return bus.AlarmSubject("core") },
+		"quorate.alarms.core.hsm":       func() (string, error) { return bus.SignerAlarmSubject("core", "hsm") },
 		"quorate.have.alice":            func() (string, error) { return bus.HaveSubject("alice") },
 	} {
 		if s := must(got())(t); s != want {

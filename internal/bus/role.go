@@ -98,7 +98,7 @@ func Permissions(u User) (publish, subscribe []string) {
 		publish = append(publish, consumerRights(StreamJobs, AgentConsumerName(u.Name))...)
 		publish = append(publish, consumerRights(StreamJobs, UrgentConsumerName(u.Name))...)
 	case RoleSigner:
-		publish = []string{prefixSignatures + "*", prefixAlarms + "*"}
+		publish = []string{prefixSignatures + "*", prefixAlarms + "*." + u.Name}
 		for _, key := range u.Keys {
 			publish = append(publish, consumerRights(StreamRequests, SignerConsumerName(key))...)
 			publish = append(publish, consumerRights(StreamRequests, BatchConsumerName(key))...)
@@ -152,7 +152,7 @@ func coordinatorPublish() []string {
 		prefixJobs + "*", prefixRequests + "*", prefixAlarms + "*",
 		coreAPI + "INFO",
 	}
-	for _, s := range []string{StreamRecord, StreamJobs, StreamRequests, StreamAlarms, StreamFiles} {
+	for _, s := range []string{StreamRecord, StreamJobs, StreamRequests, StreamAlarms, StreamSignerAlarms, StreamFiles} {
 		publish = append(publish,
 			coreAPI+"STREAM.CREATE."+s,
 			coreAPI+"STREAM.INFO."+s,

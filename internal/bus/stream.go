@@ -12,7 +12,7 @@ import (
 // ErrStreamDiffers says that a stream exists but does not keep what it should.
 var ErrStreamDiffers = errors.New("existing stream differs from what is needed")
 
-// StreamConfigs is how the four streams must be. Replicas below one means one.
+// StreamConfigs is how the five streams must be. Replicas below one means one.
 func StreamConfigs(replicas int) []jetstream.StreamConfig {
 	replicas = max(replicas, 1)
 	base := jetstream.StreamConfig{
@@ -20,7 +20,7 @@ func StreamConfigs(replicas int) []jetstream.StreamConfig {
 		Replicas: replicas, Duplicates: dedupWindow, MaxMsgSize: MaxPayload,
 		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxConsumers: -1,
 	}
-	record, jobs, requests, alarms := base, base, base, base
+	record, jobs, requests, alarms, signers := base, base, base, base, base
 
 	record.Name = StreamRecord
 	record.Subjects = []string{prefixStatements + "*.*", prefixSignatures + "*", prefixControl + "*", prefixForeign + "*.*"}
@@ -42,7 +42,12 @@ func StreamConfigs(replicas int) []jetstream.StreamConfig {
 	alarms.Subjects = []string{prefixAlarms + "*"}
 	alarms.MaxAge = alarmsKept
 
-	return []jetstream.StreamConfig{record, jobs, requests, alarms}
+	signers.Name = StreamSignerAlarms
+	signers.Subjects = []string{prefixAlarms + "*.*"}
+	signers.MaxAge, signers.MaxMsgSize = alarmsKept, MaxAlarm+headerRoom
+	signers.MaxMsgsPerSubject, signers.MaxBytes = signerAlarmsEach, signerAlarmsBytes
+
+	return []jetstream.StreamConfig{record, jobs, requests, alarms, signers}
 }
 
 // EnsureStreams creates the streams that are missing and checks the others. It

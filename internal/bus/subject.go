@@ -116,6 +116,25 @@ func AlarmSubject(channel string) (string, error) {
 	return subject(prefixAlarms, channel)
 }
 
+// SignerAlarmSubject is where signer raises its alarms about channel. The server's
+// permissions let it write under no other name.
+func SignerAlarmSubject(channel, signer string) (string, error) {
+	return subject(prefixAlarms, channel, signer)
+}
+
+// ErrNotAlarm says that a subject is none of [StreamSignerAlarms].
+var ErrNotAlarm = errors.New("not a subject of the signers' alarms")
+
+// ParseSignerAlarmSubject takes a subject of [StreamSignerAlarms] apart. The signer
+// is vouched for by the server's permissions.
+func ParseSignerAlarmSubject(subject string) (channel, signer string, err error) {
+	tokens := strings.Split(subject, ".")
+	if !strings.HasPrefix(subject, prefixAlarms) || len(tokens) != 4 || !ValidName(tokens[2]) || !ValidName(tokens[3]) {
+		return "", "", fmt.Errorf("subject %.200q: %w", subject, ErrNotAlarm)
+	}
+	return tokens[2], tokens[3], nil
+}
+
 // HaveSubject is where builder asks which of its statements are recorded.
 func HaveSubject(builder string) (string, error) {
 	return subject(prefixHave, builder)
@@ -155,6 +174,9 @@ func ParseRecordSubject(subject string) (kind Kind, channel, sender string, err 
 
 // streamOf names the stream that keeps subject, or "" when none does.
 func streamOf(subject string) string {
+	if _, _, err := ParseSignerAlarmSubject(subject); err == nil {
+		return StreamSignerAlarms
+	}
 	for _, s := range []struct{ prefix, stream string }{
 		{prefixStatements, StreamRecord},
 		{prefixSignatures, StreamRecord},

@@ -93,7 +93,15 @@ func quote(s string) string { return `"` + escape(s, needsQuotes) + `"` }
 
 // AlarmText is an alarm's message in one line.
 func AlarmText(a api.Alarm) string {
-	return Message(strings.ReplaceAll(Cut(a.Message, 500), "\n", " "))
+	return AlarmBy(a) + Message(strings.ReplaceAll(Cut(a.Message, 500), "\n", " "))
+}
+
+// AlarmBy begins the text of an alarm that somebody else than a coordinator raised.
+func AlarmBy(a api.Alarm) string {
+	if a.From == api.FromCoordinator || a.From == "" { // events from before there was a name
+		return ""
+	}
+	return "signer " + Text(a.From) + ": "
 }
 
 // Foreign says of a statement that an importer brought in what form it is, which

@@ -4,11 +4,15 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
+	"quorate/internal/bus"
 	"quorate/quorum"
 	"quorate/quorum/statement"
 )
@@ -147,11 +151,43 @@ type Alarm struct {
 // ParseAlarm reads an alarm.
 func ParseAlarm(data []byte) (*Alarm, error) {
 	a := new(Alarm)
-	return a, decode("alarm", data, maxAlarm, a)
+	return a, decode("alarm", data, bus.MaxAlarm, a)
 }
 
-// maxAlarm bounds an alarm: two long names and a message.
-const maxAlarm = 64 << 10
+// maxAlarmText is how much of an alarm's message is kept of those that others raise.
+const maxAlarmText = 4096
+
+var alarmCodeRe = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+
+// ParseSignerAlarm reads and checks an alarm that a signer raised, under the name and
+// on the channel that the bus vouches for. What the message itself says of its sender
+// counts for nothing. A long text is cut: no alarm is lost because it says too much.
+func ParseSignerAlarm(data []byte, channel, signer string) (*Alarm, error) {
+	a, err := ParseAlarm(data)
+	if err != nil {
+		return nil, err
+	}
+	about := statement.Case{Channel: a.Channel, Target: a.Target, Stage: a.Stage}
+	switch {
+	case a.Version != quorum.Version:
+		return nil, fmt.Errorf("alarm: version %d, want %d", a.Version, quorum.Version)
+	case !alarmCodeRe.MatchString(a.Code):
+		return nil, fmt.Errorf("alarm: code %.80q is not a word", a.Code)
+	case a.Channel != channel:
+		return nil, fmt.Errorf("alarm: it is about channel %.80q and came for channel %q", a.Channel, channel)
+	case a.Artifact != "" && !statement.ValidArtifactName(a.Artifact):
+		return nil, fmt.Errorf("alarm: artifact %.80q is not a file name", a.Artifact)
+	case a.Message == "":
+		return nil, errors.New("alarm: message is missing")
+	}
+	if err := about.Check(); err != nil {
+		return nil, fmt.Errorf("alarm: %w", err)
+	}
+	if a.From = signer; len(a.Message) > maxAlarmText {
+		a.Message = strings.ToValidUTF8(a.Message[:maxAlarmText], "") + "..."
+	}
+	return a, nil
+}
 
 // Encode writes any message of this package.
 func Encode(message any) ([]byte, error) {
