@@ -9,7 +9,9 @@ import (
 	"quorate/coordinator/web"
 	"quorate/internal/api"
 	"quorate/internal/difference"
+	"quorate/internal/wire"
 	"quorate/quorum"
+	"quorate/quorum/evidence/live"
 	"quorate/quorum/statement"
 )
 
@@ -81,23 +83,40 @@ type statementCache struct {
 	err  error
 }
 
-// get returns nil for what is no statement of ours, or is more than is read for
-// one answer.
+// get returns nil for what cannot be read, or is more than is read for one answer.
 func (s *statementCache) get(id statement.SHA256) *statement.Statement {
 	st, known := s.read[id]
 	if known || s.err != nil || len(s.read) >= 2*difference.MaxStatements {
 		return st
 	}
-	raw, err := s.c.db.Raw(id)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	st, err := s.c.buildOf(id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !isAboutBytes(err) {
 		s.err = err
 		return nil
 	}
-	if st, err = statement.Parse(raw); err != nil {
-		st = nil
-	}
 	s.read[id] = st
 	return st
+}
+
+// buildOf reads what a statement says of its build, whoever made it. What importers
+// brought is looked for first, as for requests.
+func (c *Coordinator) buildOf(id statement.SHA256) (*statement.Statement, error) {
+	_, message, err := c.db.RawForeign(id)
+	if err == nil {
+		f, err := wire.ParseForeign(message)
+		if err != nil {
+			return nil, err // it was read before it was stored
+		}
+		return live.Build(f.Evidence)
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	raw, err := c.db.Raw(id)
+	if err != nil {
+		return nil, err
+	}
+	return statement.Parse(raw)
 }
 
 // differencesOf says why the artifacts of a page differ; nil when none does.

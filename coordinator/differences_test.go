@@ -22,12 +22,18 @@ func (w *world) publishInside(builder, content, gcc string) {
 		check(w.t, b.Add(m))
 	}
 	s := build{builder: builder, files: map[string]string{"hello": content}}.statement(w.t)
+	s.Artifacts[0].Manifest = must(b.Manifest("tar").Encode())(w.t)
+	w.sayWith(s, map[string]string{"kernel": "Linux 6.12"}, "gcc", gcc)
+}
+
+// sayWith publishes a statement that says besides what it was built on.
+func (w *world) sayWith(s *statement.Statement, environment map[string]string, dependency, version string) {
+	w.t.Helper()
 	said := *s
-	said.Artifacts[0].Manifest = must(b.Manifest("tar").Encode())(w.t)
-	said.Environment = map[string]string{"kernel": "Linux 6.12"}
-	said.Dependencies = []statement.Dependency{{Name: "gcc", Annotations: map[string]string{"version": gcc}}}
-	signed := must(statement.Sign(&said, key(builder)))(w.t)
-	w.publishRaw(builder, must(bus.StatementSubject("core", builder))(w.t), signed.Raw())
+	said.Environment = environment
+	said.Dependencies = []statement.Dependency{{Name: dependency, Annotations: map[string]string{"version": version}}}
+	signed := must(statement.Sign(&said, key(s.Builder)))(w.t)
+	w.publishRaw(s.Builder, must(bus.StatementSubject("core", s.Builder))(w.t), signed.Raw())
 }
 
 func (w *world) differences(query string) api.Differences {

@@ -113,7 +113,7 @@ type build struct {
 }
 
 func (g *Group) span(s *statement.Statement) {
-	if g.First.IsZero() || s.Started.Before(g.First) {
+	if !s.Started.IsZero() && (g.First.IsZero() || s.Started.Before(g.First)) {
 		g.First = s.Started
 	}
 	if s.Finished.After(g.Last) {

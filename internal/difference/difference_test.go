@@ -120,6 +120,48 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
+// A .buildinfo lists what the build needs and names no architecture, an agent lists
+// all packages by their full name: what only one kind lists is no difference.
+func TestOtherToolsTakePart(t *testing.T) {
+	packages := func(list ...string) (out []statement.Dependency) {
+		for _, p := range list {
+			name, version, _ := strings.Cut(p, "=")
+			out = append(out, statement.Dependency{Name: name, Annotations: map[string]string{"version": version}})
+		}
+		return out
+	}
+	var w world
+	for _, name := range []string{"a", "b"} {
+		w.build(name, 1, func(s *statement.Statement) {
+			s.Dependencies = packages("libc6:amd64=2.36", "libssl3:amd64=3.0", "libc6:i386=2.36", "vim=9", "make=4.3")
+		})
+	}
+	for i, name := range []string{"c", "d"} {
+		w.build(name, 2, func(s *statement.Statement) {
+			*s = *statement.Foreign("buildinfo", s.Case, nil, nil, s.Artifacts)
+			s.Finished = noon.AddDate(0, 0, 1)
+			s.Dependencies = packages("libc6=2.37", "libssl3=3.0")
+			if i == 0 {
+				s.Dependencies = append(s.Dependencies, packages("make=4.3")...)
+			}
+		})
+	}
+	got := w.explain()
+	texts := map[string]string{}
+	for _, f := range got.Factors {
+		texts[f.Name] = f.Text
+	}
+	want := map[string]string{"libc6": "libc6: both of A have 2.36; both of B have 2.37",
+		"make":             "make: both of A have 4.3; of B 1 has 4.3, 1 has (absent)",
+		"day of the build": "day of the build: both of A have 2026-01-02; both of B have 2026-01-03"}
+	if diff := cmp.Diff(want, texts); diff != "" {
+		t.Error(diff)
+	}
+	if g := got.Groups[1]; !g.First.IsZero() || !g.Last.Equal(noon.AddDate(0, 0, 1)) {
+		t.Errorf("group B began %s, ended %s: nobody said when it began", g.First, g.Last)
+	}
+}
+
 func list(format string, members ...manifest.Member) func(*statement.Statement) {
 	return func(s *statement.Statement) {
 		b := manifest.NewBuilder(manifest.MaxBytes)

@@ -48,18 +48,23 @@ type factorKey struct{ kind, name string }
 // factors ranks what is not alike by how well it separates the groups.
 func factors(groups []Group, builds []build) (list []Factor, more int) {
 	said := make([]map[factorKey]string, len(builds))
-	known := map[factorKey]bool{}
+	known := map[factorKey]map[string]bool{} // and in statements of which kinds
 	for i, b := range builds {
 		said[i] = facts(b.s)
 		for k := range said[i] {
-			known[k] = true
+			if known[k] == nil {
+				known[k] = map[string]bool{}
+			}
+			known[k][b.s.Kind()] = true
 		}
 	}
 	for k := range known {
 		values := make([]string, len(builds)) // empty: not known
 		for i, b := range builds {
 			v, ok := said[i][k]
-			if !ok && k.kind == KindDependency && len(b.s.Dependencies) > 0 {
+			// One tool lists all that is installed, another what the build needs: only
+			// lists of one kind lack what the other has.
+			if !ok && k.kind == KindDependency && len(b.s.Dependencies) > 0 && known[k][b.s.Kind()] {
 				v = absent
 			}
 			values[i] = v
@@ -79,7 +84,11 @@ func factors(groups []Group, builds []build) (list []Factor, more int) {
 
 // facts is everything that a statement says of its build.
 func facts(s *statement.Statement) map[factorKey]string {
-	out := map[factorKey]string{{KindTime, "day of the build"}: s.Started.UTC().Format("2006-01-02")}
+	out := map[factorKey]string{}
+	// What other tools state often has one time only.
+	if day := cmp.Or(s.Started.UTC(), s.Finished.UTC()); !day.IsZero() {
+		out[factorKey{KindTime, "day of the build"}] = day.Format("2006-01-02")
+	}
 	set := func(kind, name, value string) {
 		if name != "" && value != "" {
 			out[factorKey{kind, clip(name)}] = clip(value)
@@ -96,8 +105,12 @@ func facts(s *statement.Statement) map[factorKey]string {
 		}
 	}
 	versions := map[string][]string{}
+	native := nativeSuffix(s.Dependencies)
 	for i := range s.Dependencies {
 		name, value := dependency(&s.Dependencies[i])
+		if native != "" {
+			name = strings.TrimSuffix(name, native)
+		}
 		versions[name] = append(versions[name], value)
 	}
 	for name, list := range versions {
@@ -117,6 +130,27 @@ func dependency(d *statement.Dependency) (name, value string) {
 		}
 	}
 	return name, cmp.Or(value, d.URI)
+}
+
+// architectures are those of Debian that packages are qualified with.
+var architectures = []string{"amd64", "arm64", "armel", "armhf", "i386", "loong64", "mips64el", "ppc64el", "riscv64", "s390x"}
+
+// nativeSuffix is what dpkg-query puts behind the names of packages of the machine's
+// own architecture, and a .buildinfo leaves out: the commonest. Packages of other
+// architectures keep theirs.
+func nativeSuffix(list []statement.Dependency) (suffix string) {
+	counts := map[string]int{}
+	for i := range list {
+		if at := strings.LastIndexByte(list[i].Name, ':'); at > 0 && slices.Contains(architectures, list[i].Name[at+1:]) {
+			counts[list[i].Name[at:]]++
+		}
+	}
+	for _, s := range slices.Sorted(maps.Keys(counts)) {
+		if counts[s] > counts[suffix] {
+			suffix = s
+		}
+	}
+	return suffix
 }
 
 // judge fills in the factor, or reports that it tells nothing: because all builds
