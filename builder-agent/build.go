@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	logName          = "build.log"
+	logName          = wire.LogName
 	dependenciesName = "dependencies.txt"
 	outName          = "out"
 	defaultPath      = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -125,6 +125,12 @@ type Config struct {
 	// "none" gives nothing. Default "auto".
 	Uploads string `toml:"uploads"`
 
+	// UploadLogs gives the whole output of a build to the coordinator when it asks
+	// because builders differ or the build failed; who can reach the coordinator can
+	// then read it. A hostile build prints whatever it can read. Default false: the
+	// log stays here.
+	UploadLogs bool `toml:"upload_logs"`
+
 	// Parallel is how many builds run at once. Default 1.
 	Parallel int `toml:"parallel"`
 

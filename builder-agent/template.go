@@ -76,6 +76,10 @@ nats = %s
 # ("none": never). Who can reach the coordinator can then read the file.
 # uploads = "auto"
 
+# Give the log of a build to the coordinator as well when it asks, because builders
+# differ or the build failed. A hostile build prints the secrets that it can read.
+# upload_logs = false
+
 # How many builds run at once.
 # parallel = 1
 

@@ -17,6 +17,7 @@ import (
 	"quorate/builder-agent/filehash"
 	"quorate/internal/bus"
 	"quorate/internal/wire"
+	"quorate/quorum"
 	"quorate/quorum/statement"
 )
 
@@ -36,6 +37,10 @@ func (a *agent) handleUpload(ctx context.Context, m jetstream.Msg, beat time.Dur
 	log := a.log.With("job", u.ID, "channel", u.Channel, "target", u.Target, "artifact", u.Artifact)
 	switch {
 	case !slices.Contains(u.Builders, a.state.Config.Name):
+	case u.Kind == wire.KindLog:
+		stop := keepAlive(m, beat)
+		err = a.uploadLog(ctx, u, log)
+		stop()
 	case a.state.Config.Uploads == "none":
 		log.Info("a file was asked for, which agent.toml does not allow")
 	default:
@@ -77,13 +82,18 @@ func (a *agent) upload(ctx context.Context, u *wire.Upload, log *slog.Logger) er
 		log.Warn("a file was asked for that is too large for the bus", "bytes", size, "limit", maxUpload)
 		return nil
 	}
+	return a.send(ctx, u.SHA256, path, size, log)
+}
+
+// send publishes a file piece by piece.
+func (a *agent) send(ctx context.Context, d statement.SHA256, path string, size int64, log *slog.Logger) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	// An empty file is one empty piece.
-	chunk := bus.Chunk{SHA256: u.SHA256, Count: max(1, int((size+bus.FileChunk-1)/bus.FileChunk))}
+	chunk := bus.Chunk{SHA256: d, Count: max(1, int((size+bus.FileChunk-1)/bus.FileChunk))}
 	buf := make([]byte, bus.FileChunk)
 	for ; chunk.Index < chunk.Count; chunk.Index++ {
 		n, err := io.ReadFull(f, buf)
@@ -94,7 +104,7 @@ func (a *agent) upload(ctx context.Context, u *wire.Upload, log *slog.Logger) er
 			return fmt.Errorf("upload piece %d of %d: %w", chunk.Index+1, chunk.Count, err)
 		}
 	}
-	log.Info("file uploaded", "sha256", u.SHA256, "bytes", size)
+	log.Info("file uploaded", "sha256", d, "bytes", size)
 	a.step("uploaded")
 	return nil
 }
@@ -102,6 +112,12 @@ func (a *agent) upload(ctx context.Context, u *wire.Upload, log *slog.Logger) er
 // findOutput looks among the kept outputs of the target for the file with the
 // digest; path is empty when there is none.
 func (a *agent) findOutput(ctx context.Context, u *wire.Upload) (path string, size int64, err error) {
+	return a.find(ctx, u, func(*jobRecord) string { return filepath.Join(outName, u.Artifact) })
+}
+
+// find looks among the kept builds of the target for the file with the digest. name
+// says where in a build it would be, or "" for a build that is not meant.
+func (a *agent) find(ctx context.Context, u *wire.Upload, name func(*jobRecord) string) (path string, size int64, err error) {
 	entries, err := os.ReadDir(filepath.Join(a.state.Dir, jobsDir))
 	if err != nil {
 		return "", 0, err
@@ -112,10 +128,10 @@ func (a *agent) findOutput(ctx context.Context, u *wire.Upload) (path string, si
 			continue
 		}
 		r, err := a.jobs.load(id)
-		if err != nil || r == nil || (statement.Case{Channel: r.Channel, Target: r.Target, Stage: r.Stage}) != u.Case() {
+		if err != nil || r == nil || (statement.Case{Channel: r.Channel, Target: r.Target, Stage: r.Stage}) != u.Case() || name(r) == "" {
 			continue
 		}
-		candidate := filepath.Join(a.state.Dir, buildsDir, id, outName, u.Artifact)
+		candidate := filepath.Join(a.state.Dir, buildsDir, id, name(r))
 		got, err := filehash.File(ctx, candidate, nil)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -128,4 +144,35 @@ func (a *agent) findOutput(ctx context.Context, u *wire.Upload) (path string, si
 		}
 	}
 	return "", 0, nil
+}
+
+// uploadLog sends the log of a build, or says why it does not: a person who waits
+// for it should know.
+func (a *agent) uploadLog(ctx context.Context, u *wire.Upload, log *slog.Logger) error {
+	none := wire.NoLog{Version: quorum.Version, Reason: wire.NoLogKept}
+	if a.state.Config.UploadLogs {
+		path, size, err := a.find(ctx, u, func(r *jobRecord) string {
+			if r.Statement != u.Statement {
+				return ""
+			}
+			return logName
+		})
+		limit := min(u.Max, maxUpload)
+		switch {
+		case err != nil:
+			return err
+		case path == "":
+			none.Reason = wire.NoLogGone
+		case size > limit:
+			none.Reason, none.Bytes = wire.NoLogLarge, size
+		default:
+			return a.send(ctx, u.SHA256, path, size, log)
+		}
+	}
+	log.Info("the log of a build was asked for, which is not sent", "statement", u.Statement, "reason", none.Reason)
+	data, err := wire.Encode(&none)
+	if err != nil {
+		return err
+	}
+	return a.conn.PublishNoFile(ctx, u.SHA256, data)
 }

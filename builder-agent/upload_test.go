@@ -75,6 +75,54 @@ func TestOtherFilesAreNotUploaded(t *testing.T) {
 	}
 }
 
+// A log leaves the machine where its keeper lets it, whole and only for the build
+// that is meant; else its builder says why not.
+func TestLogsAreGivenWhereTheirKeeperWants(t *testing.T) {
+	for _, c := range []struct {
+		name, config string
+		change       func(*wire.Upload)
+		want         string // the reason; empty: the log
+	}{
+		{"given", "upload_logs = true\n", nil, ""},
+		{"by default", "", nil, wire.NoLogKept},
+		{"another statement", "upload_logs = true\n", func(u *wire.Upload) { u.Statement = statement.ID(nil) }, wire.NoLogGone},
+		{"another digest", "upload_logs = true\n", func(u *wire.Upload) { u.SHA256 = statement.ID(nil) }, wire.NoLogGone},
+		{"too large", "upload_logs = true\n", func(u *wire.Upload) { u.Max = 7 }, wire.NoLogLarge},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k, st := build(t, "echo because; echo secret >&2; exit 3", c.config, nil)
+			check(t, bus.EnsureFiles(testContext(t), k.conn.JS(), 1))
+			if st.IsVote() {
+				t.Fatal("the build did not fail")
+			}
+			d := must(statement.ParseSHA256(st.Byproducts[0].Digest["sha256"]))(t)
+			k.ask("log-1", d, func(u *wire.Upload) {
+				u.Kind, u.Artifact, u.Statement, u.Max = wire.KindLog, "", st.ID(), 1<<20
+				if c.change != nil {
+					c.change(u)
+					d = u.SHA256
+				}
+			})
+			k.settledJobs()
+			s := must(k.conn.JS().Stream(testContext(t), bus.StreamFiles))(t)
+			if n := s.CachedInfo().State.LastSeq; n != 1 {
+				t.Fatalf("%d messages", n)
+			}
+			m := must(s.GetMsg(testContext(t), 1))(t)
+			if c.want == "" {
+				if chunk := must(bus.ParseFileSubject(m.Subject))(t); chunk.SHA256 != d || statement.ID(m.Data) != d || !strings.Contains(string(m.Data), "secret") {
+					t.Errorf("%+v: %s", chunk, m.Data)
+				}
+				return
+			}
+			builder, got, err := bus.ParseNoFileSubject(m.Subject)
+			if none := must(wire.ParseNoLog(m.Data))(t); err != nil || builder != "alice" || got != d || none.Reason != c.want {
+				t.Errorf("%s, %v: %s", m.Subject, err, m.Data)
+			}
+		})
+	}
+}
+
 func TestUploadsCanBeForbidden(t *testing.T) {
 	k, st := build(t, `mkdir out; echo secret > out/a`, "uploads = 'none'\n", nil)
 	check(t, bus.EnsureFiles(testContext(t), k.conn.JS(), 1))

@@ -33,6 +33,7 @@ type application struct {
 	events  int // acts that others should hear of
 	jobs    int // that acts ask for
 	told    told
+	logs    int // of builds that failed
 
 	policies map[statement.SHA256]*policy.Policy // former ones, as they were needed
 }
@@ -58,6 +59,9 @@ func (c *Coordinator) apply(batch []entry, fresh bool) error {
 	}
 	if a.alarms+a.events > 0 {
 		c.newEvents()
+	}
+	if a.logs > 0 {
+		signal(c.filesWake)
 	}
 	return nil
 }
@@ -130,6 +134,12 @@ func (a *application) one(e *entry) error {
 	a.results[resultAccepted]++
 	if e.stmt == nil {
 		return nil
+	}
+	if wantsLog(e.stmt) {
+		a.logs++
+		if err := a.c.wantLog(a.tx, e.stmt, e.Received); err != nil {
+			return err
+		}
 	}
 	return a.add(e.stmt.Case, &e.obs, e.stmt.Started, e.stmt.Finished)
 }

@@ -64,9 +64,12 @@ type Coordinator struct {
 	newKeys    chan changedKeys
 
 	files     *files        // nil: none are kept
+	logs      *files        // of builds; nil exactly if files is
 	filesWake chan struct{} // capacity 1
 	comparing chan struct{} // one token for each answer that explains a difference
 	answers   chan struct{} // one token for each answer about a whole target
+
+	logsForgot time.Time // owned by the goroutine that asks for files
 
 	attached chan struct{} // closed when the record is being read
 	attach   sync.Once
@@ -140,6 +143,9 @@ func (c *Coordinator) open() (err error) {
 	}
 	if c.config.Files.Keep > 0 {
 		if c.files, err = openFiles(c.path(dirFiles), c.config.Files); err != nil {
+			return err
+		}
+		if c.logs, err = openFiles(c.path(dirLogs), c.config.Files.logConfig()); err != nil {
 			return err
 		}
 	}

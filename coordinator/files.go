@@ -21,7 +21,9 @@ type FilesConfig struct {
 	Keep     Duration `toml:"keep"`      // 0: nothing is asked for nor kept
 	MaxFile  int64    `toml:"max_file"`  // bytes of one file; 0: 256 MiB; at most 2 GiB
 	MaxTotal int64    `toml:"max_total"` // bytes of all files; 0: 4 GiB
-	MaxCount int      `toml:"max_count"` // files; 0: 1000
+	MaxCount int      `toml:"max_count"` // files, and logs; 0: 1000
+	MaxLog   int64    `toml:"max_log"`   // bytes of one build's log; 0: 32 MiB; at most 2 GiB
+	MaxLogs  int64    `toml:"max_logs"`  // bytes of all logs; 0: 1 GiB
 }
 
 func (f *FilesConfig) defaults() {
@@ -31,6 +33,12 @@ func (f *FilesConfig) defaults() {
 	if f.MaxTotal == 0 {
 		f.MaxTotal = 4 << 30
 	}
+	if f.MaxLog == 0 {
+		f.MaxLog = 32 << 20
+	}
+	if f.MaxLogs == 0 {
+		f.MaxLogs = 1 << 30
+	}
 	if f.MaxCount == 0 {
 		f.MaxCount = 1000
 	}
@@ -39,10 +47,14 @@ func (f *FilesConfig) defaults() {
 func (f *FilesConfig) check(path string) error {
 	const most = int64(bus.FileChunk) * bus.MaxFileChunks
 	switch {
-	case f.MaxFile < 0 || f.MaxTotal < 0 || f.MaxCount < 0:
+	case f.MaxFile < 0 || f.MaxTotal < 0 || f.MaxCount < 0 || f.MaxLog < 0 || f.MaxLogs < 0:
 		return configError("leave it out for the default", "%s: files: a limit is negative", path)
 	case f.MaxFile > most:
 		return configError("larger files are compared by their members only", "%s: files: max_file is more than %d", path, most)
+	case f.MaxLog > most:
+		return configError("builders keep 16 MiB of a log unless they are told otherwise", "%s: files: max_log is more than %d", path, most)
+	case f.MaxLog > f.MaxLogs:
+		return configError("raise max_logs", "%s: files: max_log is more than max_logs", path)
 	case f.MaxFile > f.MaxTotal:
 		return configError("raise max_total", "%s: files: max_file is more than max_total", path)
 	}
@@ -109,8 +121,11 @@ func (s *files) has(d statement.SHA256) bool {
 	return err == nil
 }
 
-// errNoRoom says that limits keep a file out.
-var errNoRoom = errors.New("no room for it")
+// errNoRoom says that limits keep a file out, errTooLarge that it will always be so.
+var (
+	errNoRoom   = errors.New("no room for it")
+	errTooLarge = errors.New("it is larger than is kept")
+)
 
 // room checks the limits for a file of so many bytes more than what is in the
 // folder.
@@ -148,7 +163,7 @@ func (s *files) begin(k fileKey, count int, now time.Time) error {
 	}
 	least := int64(count-1) * bus.FileChunk // the last piece may be short
 	if least >= s.config.MaxFile {
-		return fmt.Errorf("%w: it is larger than max_file, %d bytes", errNoRoom, s.config.MaxFile)
+		return fmt.Errorf("%w: %d bytes", errTooLarge, s.config.MaxFile)
 	}
 	if err := s.room(least + s.expected()); err != nil {
 		return err
@@ -232,7 +247,7 @@ func (s *files) add(k fileKey, c bus.Chunk, data []byte, now time.Time) (complet
 		return false, err
 	}
 	if info.Size() > s.config.MaxFile {
-		return false, fmt.Errorf("%w: it is larger than max_file, %d bytes", errNoRoom, s.config.MaxFile)
+		return false, fmt.Errorf("%w: %d bytes", errTooLarge, s.config.MaxFile)
 	}
 	if err := errors.Join(p.f.Sync(), os.Rename(p.f.Name(), s.path(k.sha256))); err != nil {
 		return false, err

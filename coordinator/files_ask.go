@@ -55,6 +55,9 @@ func (c *Coordinator) askFiles(ctx context.Context) error {
 			return err
 		}
 		c.askForFiles(ctx, wants)
+		if err := c.askForLogs(ctx); err != nil {
+			return err
+		}
 		if err := c.files.expire(c.now()); err != nil {
 			c.log.Warn("old files not removed", "error", err)
 		}
@@ -104,7 +107,10 @@ func (c *Coordinator) noteWants(id store.CaseID, artifact string, wants map[want
 			wants[w] = &asking{}
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return c.noteLogs(id, groups)
 }
 
 // recent reports whether a vote is younger than files are kept: what differed long
@@ -176,17 +182,21 @@ func (c *Coordinator) publishUpload(ctx context.Context, w want, builder string)
 	id := sha256.Sum256(fmt.Appendf(nil, "%s %q %s %s", w.id, w.artifact, w.sha256, builder))
 	u := &wire.Upload{Version: quorum.Version, Kind: wire.KindUpload, ID: "upload-" + hex.EncodeToString(id[:16]),
 		Channel: t.Channel, Target: t.Case.Target, Stage: t.Stage, Artifact: w.artifact, SHA256: w.sha256, Builders: []string{builder}}
+	return c.publishJob(ctx, u)
+}
+
+func (c *Coordinator) publishJob(ctx context.Context, u *wire.Upload) error {
 	data, err := wire.Encode(u)
 	if err != nil {
 		return err
 	}
-	subject, err := bus.JobSubject(t.Channel)
+	subject, err := bus.JobSubject(u.Channel)
 	if err != nil {
 		return err
 	}
 	if _, err := c.conn.Publish(ctx, subject, u.ID, data); err != nil {
 		return err
 	}
-	c.log.Info("file asked for", "builder", builder, "artifact", w.artifact, "sha256", w.sha256)
+	c.log.Info("file asked for", "kind", u.Kind, "builders", u.Builders, "artifact", u.Artifact, "sha256", u.SHA256)
 	return nil
 }

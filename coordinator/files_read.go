@@ -54,8 +54,23 @@ func (c *Coordinator) readFiles(ctx context.Context) error {
 // takePiece takes in one piece of a file. Only what was voted for by the builder
 // that sends it, on an artifact that differs, gets as far as the disk.
 func (c *Coordinator) takePiece(subject string, data []byte) {
+	if builder, d, err := bus.ParseNoFileSubject(subject); err == nil {
+		if err := c.takeNoLog(builder, d, data); err != nil {
+			c.log.Warn("builder's answer about a log not taken", "builder", builder, "error", err)
+		}
+		return
+	}
 	piece, err := bus.ParseFileSubject(subject)
-	if err != nil || c.files.has(piece.SHA256) {
+	if err != nil {
+		return
+	}
+	if isLog, err := c.takeLogPiece(piece, data); isLog || err != nil {
+		if err != nil {
+			c.log.Error("log not kept", "builder", piece.Builder, "sha256", piece.SHA256, "error", err)
+		}
+		return
+	}
+	if c.files.has(piece.SHA256) {
 		return
 	}
 	k := fileKey{piece.Builder, piece.SHA256}

@@ -34,7 +34,9 @@ func (w *world) keepFiles(settings string) {
 }
 
 // asked waits for a request for a file that reaches the builder.
-func (w *world) askedFor(builder string) *wire.Upload {
+func (w *world) askedFor(builder string) *wire.Upload { return w.asked(wire.KindUpload, builder) }
+
+func (w *world) asked(kind, builder string) *wire.Upload {
 	w.t.Helper()
 	conn := w.as(builder)
 	defer conn.Close()
@@ -43,7 +45,7 @@ func (w *world) askedFor(builder string) *wire.Upload {
 		m := must(consumer.Next(jetstream.FetchMaxWait(testLimit)))(w.t)
 		check(w.t, m.DoubleAck(limit(w.t)))
 		u := must(wire.ParseUpload(m.Data()))(w.t)
-		if u.Builders[0] == builder {
+		if u.Kind == kind && u.Builders[0] == builder {
 			return u
 		}
 	}
@@ -61,6 +63,16 @@ func (w *world) upload(builder string, d statement.SHA256, data []byte) {
 		check(w.t, conn.PublishChunk(limit(w.t), c, data[:n]))
 		data = data[n:]
 	}
+}
+
+// sendNoLog says as a builder does that it sends no log.
+func (w *world) sendNoLog(builder string, d statement.SHA256, n wire.NoLog) {
+	w.t.Helper()
+	w.streamOfFiles()
+	conn := w.as(builder)
+	defer conn.Close()
+	n.Version = 1
+	check(w.t, conn.PublishNoFile(limit(w.t), d, must(wire.Encode(&n))(w.t)))
 }
 
 // streamOfFiles waits until the coordinator has made it.

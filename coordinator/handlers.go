@@ -70,12 +70,15 @@ func (c *Coordinator) statementsOf(id store.CaseID) ([]api.StatementInfo, error)
 		return nil, err
 	}
 	brought, err := c.db.ForeignOf(id)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]api.StatementInfo, len(list))
 	for i, s := range list {
 		out[i] = api.StatementInfo{ID: s.ID, Seq: s.Seq, Operator: s.Operator, Builder: s.Builder, Received: s.Received,
 			Started: s.Started, Finished: s.Finished, Status: s.Status, Reason: s.Reason, Path: "/v1/statements/" + s.ID.String(), Foreign: toForeign(brought[s.Seq])}
 	}
-	return out, err
+	return out, c.addLogs(id, out)
 }
 
 func (c *Coordinator) targetOf(r *http.Request) (t store.Target, err error) {

@@ -88,6 +88,7 @@ func (c *Coordinator) addRoutes(get func(pattern string, h http.HandlerFunc)) {
 	get("/v1/targets/{id}/artifacts/{name}/evidence", inTurn(c, c.getEvidence))
 	get("/v1/artifacts/{digest}", inTurn(c, c.getArtifacts))
 	get("/v1/statements/{sha256}", serve(c, c.getStatement))
+	get("/v1/statements/{sha256}/log", c.getLog)
 	get("/v1/rejected", serve(c, c.getRejected))
 	get("/v1/acts", serve(c, c.getActs))
 	get("/v1/alarms", serve(c, c.getAlarms))

@@ -176,6 +176,9 @@ keep = "0s"
 # Bytes of one file (at most 2 GiB) and of all, and how many.
 max_file = 268435456
 max_total = 4294967296
+# The same of the logs of builds that differ or failed, of builders that give them.
+max_log = 33554432
+max_logs = 1073741824
 max_count = 1000
 
 # What signatures are verified with: 'certificate', the OpenPGP certificate of a key,

@@ -21,6 +21,7 @@ import (
 	"quorate/internal/bus"
 	"quorate/internal/pgpsig"
 	"quorate/internal/sigcheck"
+	"quorate/internal/wire"
 	"quorate/quorum"
 	"quorate/quorum/hashstate"
 	"quorate/quorum/policy"
@@ -188,6 +189,7 @@ type build struct {
 	nonce   string
 	signer  string // empty: builder
 	source  string
+	log     string // content of the build's log; empty: none is named
 }
 
 func (b build) statement(t testing.TB) *statement.Statement {
@@ -202,6 +204,9 @@ func (b build) statement(t testing.TB) *statement.Statement {
 	}
 	if b.files == nil && b.status == "" {
 		b.files = map[string]string{"hello": "hello, world"}
+	}
+	if b.log != "" {
+		s.Byproducts = []statement.Byproduct{{Name: wire.LogName, Digest: map[string]string{"sha256": digest(b.log).String()}}}
 	}
 	for name, content := range b.files {
 		s.Artifacts = append(s.Artifacts, artifact(t, name, content))

@@ -30,6 +30,9 @@ func fullWorld(t *testing.T) *staffed {
 	s.sync()
 	s.upload("carol", digest("two"), []byte("two"))
 	s.uploads("kept", 1)
+	s.fails("dave", "because")
+	s.upload("dave", digest("because"), []byte("because"))
+	s.uploads("kept", 2)
 
 	hold := s.do(act.Hold, onHello, nil)
 	s.do(act.Release, onHello, hold)
@@ -51,6 +54,7 @@ func fullWorldPaths(w *staffed) (there, not []string) {
 	signed, vote := detail.Artifacts[0], detail.Statements[0]
 	brought := w.detail(caseID("core", "pkg:generic/hello")).Statements[0]
 	there = []string{
+		w.logOf("dave").Path,
 		"/", "/targets", "/targets/" + disputed, "/targets/" + disputed + "/grid.svg", "/builders", "/builders/alice", "/alarms", "/assets/style.css",
 		"/v1/channels", "/v1/channels/core/feed.atom", "/v1/targets", "/v1/targets?limit=2", signed.Evidence, signed.Signatures[0].Path,
 		"/v1/artifacts/" + digest("x").String(), "/v1/artifacts/" + digest512("x").String(), vote.Path, brought.Path, brought.Path + "?part=body",
@@ -69,7 +73,7 @@ func fullWorldPaths(w *staffed) (there, not []string) {
 		"/v1/channels/none/feed.atom", "/v1/targets?after=x", "/v1/targets?state=x", "/v1/targets/" + zero[:32], "/v1/targets/zz",
 		"/v1/targets/" + disputed + "/artifacts/none/evidence", "/v1/targets/" + disputed + "/artifacts/none/signatures/a.openpgp",
 		"/v1/targets/" + helloID + "/differences?artifact=none", "/v1/targets/x/differences", "/v1/artifacts/" + zero, "/v1/artifacts/" + zero + zero, "/v1/artifacts/x",
-		"/v1/statements/" + zero, "/v1/statements/x", brought.Path + "?part=key", brought.Path + "?part=x", "/v1/files/" + zero, "/v1/files/x",
+		"/v1/statements/" + zero, "/v1/statements/x", brought.Path + "?part=key", brought.Path + "?part=x", "/v1/files/" + zero, "/v1/files/x", "/v1/statements/" + zero + "/log", "/v1/statements/x/log", vote.Path + "/log",
 		"/v1/rejected?limit=0", "/v1/acts?before=x", "/v1/alarms?before=x", "/v1/subject", "/v1/subject?channel=core&artifact=hello", "/v1/receipts/" + zero, "/v1/receipts/x", "/v1/events?sha256=1",
 	}
 }

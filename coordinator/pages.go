@@ -15,7 +15,6 @@ import (
 	"quorate/coordinator/web"
 	"quorate/internal/api"
 	"quorate/quorum"
-	"quorate/quorum/statement"
 )
 
 // pageRoutes adds the pages for people.
@@ -234,13 +233,12 @@ func (c *Coordinator) targetPageOf(r *http.Request) (any, error) {
 	live := "/v1/events?" + url.Values{"channel": {t.Channel}, "target": {t.Case.Target}}.Encode()
 	p := &web.Target{Page: c.newPage(t.Case.Target, "targets", live), Target: toTarget(&t), Picture: "/targets/" + t.ID.String() + "/grid.svg",
 		PolicyRef: quorum.PolicyRef{Version: c.policy.Version, Digest: c.policy.Digest}, Expires: c.policy.Expires,
-		Commands: web.NewCommands(ptr(toTarget(&t)), artifacts), Timeline: web.NewTimeline(statements, artifacts, acts), Notes: web.NewNotes(acts, alarms)}
+		Commands: web.NewCommands(ptr(toTarget(&t)), artifacts), Timeline: web.NewTimeline(statements, artifacts, acts), Notes: web.NewNotes(acts, alarms), Logs: web.Logs(statements)}
 	if p.Channel = c.policy.Channel(t.Channel); p.Channel != nil {
 		p.Rule = web.NewRule(p.Channel.Rule, statements)
 		p.Feed = "/v1/channels/" + t.Channel + "/feed.atom"
 		p.Commands = append(p.Commands, web.ActCommands(&p.Target, p.Channel, acts)...)
 	}
-	c.addLogs(p.Timeline)
 	shown, err := window(r, &p.Shown, len(artifacts))
 	if err != nil {
 		return nil, err
@@ -273,35 +271,6 @@ func window(r *http.Request, w *web.Window, n int) (part [2]int, err error) {
 		w.Later = fmt.Sprintf("%s?from=%d", r.URL.Path, part[1]+1)
 	}
 	return part, nil
-}
-
-// logsRead bounds the statements of a target that are read for the digest of
-// their log.
-const logsRead = 64
-
-// addLogs says which log belongs to which statement.
-func (c *Coordinator) addLogs(list []web.Arrival) {
-	read := 0
-	for i := range list {
-		if list[i].Signature != nil || list[i].Act != nil || list[i].Foreign != nil || read == logsRead {
-			continue
-		}
-		read++
-		data, err := c.db.Raw(list[i].ID)
-		if err != nil {
-			continue // gone between two reads
-		}
-		s, err := statement.Parse(data)
-		if err != nil {
-			continue
-		}
-		for _, b := range s.Byproducts {
-			if d, err := statement.ParseSHA256(b.Digest["sha256"]); err == nil {
-				list[i].Log = d
-				break
-			}
-		}
-	}
 }
 
 func (c *Coordinator) getPicture(w http.ResponseWriter, r *http.Request) {

@@ -14,6 +14,7 @@ func CopyOwn(from, to *DB, questions bool) error {
 		"rebuild (act, seq, published)",
 		"alarm (id, channel, signer, body, published, raised)",
 		"alarm_cursor (id, stream, seq)",
+		"build_log (statement, case_id, builder, sha256, state, bytes, changed)",
 		"news (id, channel, kind, case_id, target, stage, artifact, text, first, updated)",
 	}
 	if questions {

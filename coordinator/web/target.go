@@ -23,6 +23,7 @@ type Target struct {
 	Channel   *policy.Channel
 	PolicyRef quorum.PolicyRef
 	Expires   time.Time
+	Logs      map[statement.SHA256]string // paths of the logs that are here, by statement
 	Timeline  []Arrival
 	Picture   string // path of the grid as a picture
 	Shown     Window // of artifacts, where they are many
@@ -212,9 +213,8 @@ func newNode(r *policy.Rule, answers map[string]string) *Node {
 // Arrival is one line of the timeline.
 type Arrival struct {
 	api.StatementInfo
-	Log        statement.SHA256 // digest of the build's log; zero: none is named
-	Superseded bool             // a later statement took its place
-	Late       bool             // it came after a signature and differs from it
+	Superseded bool // a later statement took its place
+	Late       bool // it came after a signature and differs from it
 
 	Signature *api.Signature // the line is about this signature, not about a statement
 	Artifact  string         // that was signed
@@ -222,8 +222,16 @@ type Arrival struct {
 	At        time.Time
 }
 
-// HasLog says that the statement names a log.
-func (a Arrival) HasLog() bool { return a.Log != statement.SHA256{} }
+// Logs finds the paths of the logs that are here, by the statements that name them.
+func Logs(statements []api.StatementInfo) map[statement.SHA256]string {
+	paths := map[statement.SHA256]string{}
+	for i := range statements {
+		if l := statements[i].Log; l != nil && l.Path != "" {
+			paths[statements[i].ID] = l.Path
+		}
+	}
+	return paths
+}
 
 // Took is how long the build lasted.
 func (a Arrival) Took() time.Duration { return a.Finished.Sub(a.Started) }

@@ -31,6 +31,7 @@ var functions = template.FuncMap{
 	"because": render.ActWhy,
 	"alarm":   render.AlarmText,
 	"foreign": render.Foreign,
+	"logwhy":  render.LogText,
 	"states":  func() []quorum.State { return pressing },
 	"dict":    dict,
 

@@ -131,6 +131,7 @@ type StatementInfo struct {
 	Reason   string           `json:"reason,omitzero"`
 	Path     string           `json:"path"` // the bytes as received
 	Foreign  *Foreign         `json:"foreign,omitempty"`
+	Log      *Log             `json:"log,omitempty"` // of the build; of the newest 64 statements that name one
 }
 
 // Foreign is what is known of a statement that an importer brought: what others

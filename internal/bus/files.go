@@ -105,3 +105,34 @@ func (c *Conn) PublishChunk(ctx context.Context, chunk Chunk, data []byte) error
 	_, err = c.Publish(ctx, subject, rand.Text(), data)
 	return err
 }
+
+// noFile ends the subject on which a builder says that it sends no file.
+const noFile = "none"
+
+// NoFileSubject is where a builder says that it does not send the file, and why.
+func NoFileSubject(builder string, d statement.SHA256) (string, error) {
+	return subject(prefixFiles, builder, d.String(), noFile)
+}
+
+// ParseNoFileSubject takes such a subject apart.
+func ParseNoFileSubject(subject string) (builder string, d statement.SHA256, err error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) == 5 {
+		builder = tokens[2]
+		d, err = statement.ParseSHA256(tokens[3])
+	}
+	if again, serr := NoFileSubject(builder, d); err != nil || serr != nil || again != subject {
+		return "", d, fmt.Errorf("subject %.200q: %w", subject, ErrNotFile)
+	}
+	return builder, d, nil
+}
+
+// PublishNoFile says that this builder does not send the file.
+func (c *Conn) PublishNoFile(ctx context.Context, d statement.SHA256, data []byte) error {
+	subject, err := NoFileSubject(c.name, d)
+	if err != nil {
+		return err
+	}
+	_, err = c.Publish(ctx, subject, rand.Text(), data)
+	return err
+}

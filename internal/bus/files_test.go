@@ -33,6 +33,22 @@ func TestFileSubjects(t *testing.T) {
 	}
 }
 
+func TestNoFileSubjects(t *testing.T) {
+	d := statement.ID([]byte("x"))
+	s := must(bus.NoFileSubject("alice", d))(t)
+	if builder, got, err := bus.ParseNoFileSubject(s); builder != "alice" || got != d || err != nil {
+		t.Errorf("%s is %q, %s, %v", s, builder, got, err)
+	}
+	if _, err := bus.ParseFileSubject(s); err == nil {
+		t.Error("it is taken for a piece of a file")
+	}
+	for _, bad := range []string{"", "quorate.files", s + ".x", strings.ToUpper(s), strings.Replace(s, "alice", "*", 1), strings.Replace(s, "none", "1", 1), "quorate.files.alice.x.none"} {
+		if builder, _, err := bus.ParseNoFileSubject(bad); err == nil {
+			t.Errorf("%s is of %q", bad, builder)
+		}
+	}
+}
+
 // A builder uploads under its own name, and nobody else does at all.
 func TestFileRights(t *testing.T) {
 	b := newBroker(t)

@@ -62,8 +62,47 @@ func TestBadUploadsAreRefused(t *testing.T) {
 	}
 }
 
+func logJob() *wire.Upload {
+	u := upload()
+	u.Kind, u.Artifact, u.Statement, u.Max = wire.KindLog, "", statement.ID([]byte("s")), 1<<20
+	return u
+}
+
+func TestLogJobs(t *testing.T) {
+	if u, err := wire.ParseUpload(encode(t, logJob())); err != nil || !wire.IsUpload(encode(t, u)) {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*wire.Upload){
+		"an artifact":       func(u *wire.Upload) { u.Artifact = "a" },
+		"no statement":      func(u *wire.Upload) { u.Statement = statement.SHA256{} },
+		"a negative max":    func(u *wire.Upload) { u.Max = -1 },
+		"a file's with max": func(u *wire.Upload) { u.Kind, u.Artifact = wire.KindUpload, "a" },
+	} {
+		u := logJob()
+		change(u)
+		if _, err := wire.ParseUpload(encode(t, u)); err == nil {
+			t.Errorf("a job with %s is taken", name)
+		}
+	}
+	for _, text := range []string{"", "{}", `{"version":1,"reason":"x"}`, `{"version":2,"reason":"gone"}`, `{"version":1,"reason":"gone","bytes":-1}`, `{"version":1,"reason":"gone","more":1}`} {
+		if _, err := wire.ParseNoLog([]byte(text)); err == nil {
+			t.Errorf("%s is taken", text)
+		}
+	}
+}
+
+func FuzzParseNoLog(f *testing.F) {
+	f.Add([]byte(`{"version":1,"reason":"too-large","bytes":5}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if n, err := wire.ParseNoLog(data); err == nil && (n.Bytes < 0 || len(n.Reason) > 20) {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
 func FuzzParseUpload(f *testing.F) {
 	f.Add(encode(f, upload()))
+	f.Add(encode(f, logJob()))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if u, err := wire.ParseUpload(data); err == nil && strings.ContainsAny(u.Artifact, "/\x00") {
 			t.Fatalf("%q", u.Artifact)
