@@ -53,20 +53,10 @@ func (f *FilesConfig) logConfig() FilesConfig {
 	return FilesConfig{Keep: f.Keep, MaxFile: f.MaxLog, MaxTotal: f.MaxLogs, MaxCount: f.MaxCount}
 }
 
-// logOf is the digest of the log that a statement names.
-func logOf(s *statement.Statement) (d statement.SHA256, ok bool) {
-	for _, b := range s.Byproducts {
-		if d, err := statement.ParseSHA256(b.Digest["sha256"]); err == nil && b.Name == wire.LogName {
-			return d, true
-		}
-	}
-	return d, false
-}
-
 // wantLog remembers that the log of a statement should be asked for. What a builder
 // said long ago is not: it no longer has it.
 func (c *Coordinator) wantLog(tx *store.Tx, s *statement.Statement, received time.Time) error {
-	d, ok := logOf(s)
+	d, ok := wire.LogOf(s)
 	if c.logs == nil || !ok || c.now().Sub(received) > time.Duration(c.config.Files.Keep) {
 		return nil
 	}
@@ -296,7 +286,7 @@ func (c *Coordinator) addLogs(id store.CaseID, list []api.StatementInfo) error {
 		if err != nil {
 			continue // gone between two reads
 		}
-		if d, ok := logOf(s); ok {
+		if d, ok := wire.LogOf(s); ok {
 			list[i].Log = c.toLog(list[i].ID, d, known[list[i].ID])
 		}
 	}
@@ -352,7 +342,7 @@ func (c *Coordinator) logFor(r *http.Request) (d statement.SHA256, err error) {
 	if err != nil {
 		return d, err
 	}
-	d, ok := logOf(s)
+	d, ok := wire.LogOf(s)
 	switch {
 	case !ok:
 		return d, notFound("statement %s names no log", id)

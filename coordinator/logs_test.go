@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
 	"quorate/internal/api"
 	"quorate/internal/wire"
 	"quorate/quorum"
@@ -181,4 +183,34 @@ func TestLogsAreOffByDefault(t *testing.T) {
 	if status, body := w.fetch("/v1/statements/" + s.ID().String() + "/log"); status != 404 || !strings.Contains(string(body), "keep") {
 		t.Errorf("status %d: %s", status, body)
 	}
+}
+
+// The link opens the log, in which nothing runs, and the page names the command.
+func TestLogInABrowser(t *testing.T) {
+	w := newWorld(t)
+	w.keepFiles(hour)
+	w.start()
+	w.publish(build{builder: "bob"})
+	w.fails("alice", hostileLog)
+	w.asked(wire.KindLog, "alice")
+	b := newBrowser(t)
+	page := w.c.URL() + "/targets/" + helloID
+	b.open(t, page)
+	b.wantText(t, "asked for, its builder has not answered yet")
+	w.upload("alice", digest(hostileLog), []byte(hostileLog))
+	w.wantLog("alice", api.LogKept)
+	b.open(t, page)
+	b.wantText(t, "quorate log --builder alice pkg:generic/hello@1 --channel core")
+	b.wantAccessible(t)
+	b.do(t, chromedp.Click(chromedp.CSS(".timeline a[href$='/log']")), chromedp.WaitReady(chromedp.CSS("pre")))
+	if text := eval[string](t, b, "document.body.innerText"); !strings.Contains(text, "<script>alert(1)</script>") {
+		t.Errorf("the log is shown as %q", text)
+	}
+	if n := eval[int](t, b, "document.scripts.length"); n != 0 {
+		t.Errorf("%d scripts", n)
+	}
+	if list := b.heard(); len(list) > 0 {
+		t.Errorf("the console says %q", list)
+	}
+	b.picture(t, "log")
 }

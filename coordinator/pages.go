@@ -233,7 +233,7 @@ func (c *Coordinator) targetPageOf(r *http.Request) (any, error) {
 	live := "/v1/events?" + url.Values{"channel": {t.Channel}, "target": {t.Case.Target}}.Encode()
 	p := &web.Target{Page: c.newPage(t.Case.Target, "targets", live), Target: toTarget(&t), Picture: "/targets/" + t.ID.String() + "/grid.svg",
 		PolicyRef: quorum.PolicyRef{Version: c.policy.Version, Digest: c.policy.Digest}, Expires: c.policy.Expires,
-		Commands: web.NewCommands(ptr(toTarget(&t)), artifacts), Timeline: web.NewTimeline(statements, artifacts, acts), Notes: web.NewNotes(acts, alarms), Logs: web.Logs(statements)}
+		Commands: web.NewCommands(ptr(toTarget(&t)), artifacts, statements), Timeline: web.NewTimeline(statements, artifacts, acts), Notes: web.NewNotes(acts, alarms), Logs: web.Logs(statements)}
 	if p.Channel = c.policy.Channel(t.Channel); p.Channel != nil {
 		p.Rule = web.NewRule(p.Channel.Rule, statements)
 		p.Feed = "/v1/channels/" + t.Channel + "/feed.atom"

@@ -102,6 +102,9 @@ func explainTarget(t *api.TargetDetail) (out []string) {
 	if line := explainHolds(t.Acts); line != "" {
 		out = append(out, "", line)
 	}
+	if lines := logLines(t); len(lines) > 0 {
+		out = append(out, "", "Logs: "+strings.Join(lines, "; ")+".")
+	}
 	for _, a := range first(t.Alarms) {
 		out = append(out, "", fmt.Sprintf("An alarm was raised at %s: %s (%s).", stamp(a.At), render.AlarmText(a.Alarm), render.Text(a.Code)))
 	}

@@ -38,6 +38,7 @@ type cli struct {
 	Signstar    signstarCmd    `cmd:"" help:"Answer a signing request of Signstar with the signature that the file has."`
 	Show        showCmd        `cmd:"" help:"Show the verdict on a target, a file or a digest, and who built what."`
 	Diff        diffCmd        `cmd:"" help:"Compare the files on which builders differ."`
+	Log         logCmd         `cmd:"" help:"Print the log of a build that failed or differs."`
 	List        listCmd        `cmd:"" help:"List targets by state."`
 	Explain     explainCmd     `cmd:"" help:"Say in sentences what became of a target, and why."`
 	Watch       watchCmd       `cmd:"" help:"Watch verdicts, acts and alarms as they come."`

@@ -82,3 +82,33 @@ func scriptUpload(ts *testscript.TestScript, w *world, a []string) {
 	defer w.mu.Unlock()
 	w.blobs["/v1/files/"+statement.ID(data).String()] = data
 }
+
+// log BUILDER FILE: the builder's next statements name the file as their log
+func scriptLog(ts *testscript.TestScript, w *world, a []string) {
+	data, err := os.ReadFile(ts.MkAbs(a[1]))
+	ts.Check(err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.log[a[0]] = statement.ID(data)
+}
+
+// logstate BUILDER STATE FILE: what became of the logs of the builder; one that is
+// kept has the content of the file
+func scriptLogState(ts *testscript.TestScript, w *world, a []string) {
+	data, err := os.ReadFile(ts.MkAbs(a[2]))
+	ts.Check(err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.cases {
+		for i, o := range c.obs {
+			l := w.logs[o.ID]
+			if c.stmts[i].Builder != a[0] || l == nil {
+				continue
+			}
+			if l.State = a[1]; l.State == api.LogKept {
+				l.Path = "/v1/statements/" + o.ID.String() + "/log"
+				w.blobs[l.Path] = data
+			}
+		}
+	}
+}

@@ -179,7 +179,7 @@ func (w *world) serveTarget(rw http.ResponseWriter, r *http.Request) {
 	}
 	for i, o := range wc.obs {
 		d.Statements = append(d.Statements, api.StatementInfo{ID: o.ID, Seq: o.Seq, Operator: o.Operator, Builder: o.Builder, Received: o.Received,
-			Started: wc.stmts[i].Started, Finished: wc.stmts[i].Finished, Status: o.Status, Reason: o.Reason, Path: "/v1/statements/" + o.ID.String()})
+			Started: wc.stmts[i].Started, Finished: wc.stmts[i].Finished, Status: o.Status, Reason: o.Reason, Path: "/v1/statements/" + o.ID.String(), Log: w.logs[o.ID]})
 	}
 	answer(rw, 200, d)
 }

@@ -67,6 +67,8 @@ func TestToolingScripts(t *testing.T) {
 			"vote":      inWorld(5, scriptVote),
 			"facts":     inWorld(3, scriptFacts),
 			"upload":    inWorld(1, scriptUpload),
+			"log":       inWorld(2, scriptLog),
+			"logstate":  inWorld(3, scriptLogState),
 			"novote":    inWorld(5, scriptNoVote),
 			"sign":      inWorld(3, scriptSign),
 			"refuse":    inWorld(5, scriptRefuse),

@@ -25,6 +25,7 @@ import (
 	"quorate/internal/sigformat"
 	"quorate/internal/sigformat/sshsig"
 	"quorate/internal/sigformat/vsa"
+	"quorate/internal/wire"
 	"quorate/quorum"
 	"quorate/quorum/format"
 	"quorate/quorum/hashstate"
@@ -47,7 +48,9 @@ type world struct {
 	cases   map[string]*worldCase
 	blobs   map[string][]byte            // path -> what is served there
 	facts   map[string]map[string]string // by builder, see scriptFacts
-	serving                              // see main_serve_test.go
+	logs    map[statement.SHA256]*api.Log
+	log     map[string]statement.SHA256 // by builder: the digest that its next statement names
+	serving                             // see main_serve_test.go
 }
 
 type worldCase struct {
@@ -108,7 +111,8 @@ func policyText(need, expires string) []byte {
 }
 
 func newWorld() *world {
-	w := &world{text: policyText("2", "2099-01-01T00:00:00Z"), cases: map[string]*worldCase{}, blobs: map[string][]byte{}, facts: map[string]map[string]string{}}
+	w := &world{text: policyText("2", "2099-01-01T00:00:00Z"), cases: map[string]*worldCase{}, blobs: map[string][]byte{}, facts: map[string]map[string]string{},
+		logs: map[statement.SHA256]*api.Log{}, log: map[string]statement.SHA256{}}
 	w.policy = must(policy.Load(w.text, worldTime))
 	w.serving.init()
 	return w
@@ -166,7 +170,14 @@ func artifactOf(path, name string) statement.Artifact {
 func (w *world) state(builder string, c statement.Case, s *statement.Statement) {
 	s.Case, s.Builder, s.Version, s.Environment = c, builder, "test", w.facts[builder]
 	s.Started, s.Finished = worldTime.Add(-time.Hour), worldTime.Add(-time.Minute)
+	d, hasLog := w.log[builder]
+	if hasLog {
+		s.Byproducts = []statement.Byproduct{{Name: wire.LogName, Digest: map[string]string{"sha256": d.String()}}}
+	}
 	signed := must(statement.Sign(s, seeded(builder)))
+	if hasLog {
+		w.logs[signed.ID()] = &api.Log{SHA256: d, State: api.LogNotAsked}
+	}
 	o := must(quorum.Admit(w.policy, signed, worldTime))
 	w.seq++
 	o.Seq = w.seq

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"quorate/internal/api"
@@ -69,6 +70,7 @@ func (p *printer) target(t *api.TargetDetail, s *shown) {
 		p.answers(t.Statements)
 	}
 	p.acts(t)
+	p.logs(t)
 	p.brought(t.Statements)
 	for i := range t.Artifacts {
 		if p.line(""); i == maxDetails {
@@ -99,6 +101,35 @@ func (p *printer) acts(t *api.TargetDetail) {
 	for _, a := range first(t.Alarms) {
 		p.wrap("  ALARM ", fmt.Sprintf("%s at %s: %s", render.Text(a.Code), stamp(a.At), render.AlarmText(a.Alarm)))
 	}
+}
+
+// logs says of the builds whose logs somebody asked for where they are.
+func (p *printer) logs(t *api.TargetDetail) {
+	lines := logLines(t)
+	if len(lines) > 0 {
+		p.line("")
+	}
+	for _, line := range lines {
+		p.wrap("  log ", line)
+	}
+}
+
+// logLines says of each builder's newest log that was asked for where it is.
+func logLines(t *api.TargetDetail) (lines []string) {
+	seen := map[string]bool{}
+	for _, s := range slices.Backward(t.Statements) {
+		if s.Log == nil || s.Log.State == api.LogNotAsked || seen[s.Builder] || len(lines) == maxLines {
+			continue
+		}
+		seen[s.Builder] = true
+		text := "of " + render.Text(s.Builder) + ": " + render.LogText(s.Log)
+		if s.Log.State == api.LogKept {
+			text += "; quorate log --builder " + render.Text(s.Builder) + " " + render.Text(t.Target.Target)
+		}
+		lines = append(lines, text)
+	}
+	slices.Reverse(lines)
+	return lines
 }
 
 // attachedBar begins each line that is a note's.

@@ -37,7 +37,7 @@ type Target struct {
 type Command struct{ What, Line string }
 
 // NewCommands lists what a person can do about a target.
-func NewCommands(t *api.Target, artifacts []api.Artifact) []Command {
+func NewCommands(t *api.Target, artifacts []api.Artifact, statements []api.StatementInfo) []Command {
 	of := []string{"--channel", t.Channel}
 	if t.Stage != "" {
 		of = append(of, "--stage", t.Stage)
@@ -46,6 +46,11 @@ func NewCommands(t *api.Target, artifacts []api.Artifact) []Command {
 	list := []Command{{"Who built what, in the terminal", line("quorate", "show", t.Target)}}
 	if slices.ContainsFunc(artifacts, func(a api.Artifact) bool { return len(difference.Groups(&a.Verdict)) > 1 }) {
 		list = append(list, Command{"Compare the files that differ", line("quorate", "diff", t.Target)})
+	}
+	if builders := withLogs(statements); len(builders) == 1 {
+		list = append(list, Command{"Print the log of a build", line("quorate", "log", "--builder", builders[0], t.Target)})
+	} else if len(builders) > 1 {
+		list = append(list, Command{"Compare the logs of two builds", line("quorate", "log", "--builder", builders[0]+","+builders[1], t.Target)})
 	}
 	refused := slices.ContainsFunc(artifacts, func(a api.Artifact) bool {
 		return slices.ContainsFunc(a.Requests, func(r api.Request) bool { return r.Refusal != nil })
@@ -63,6 +68,16 @@ func NewCommands(t *api.Target, artifacts []api.Artifact) []Command {
 		}
 	}
 	return list
+}
+
+// withLogs lists the builders whose logs are here.
+func withLogs(statements []api.StatementInfo) (builders []string) {
+	for i := range statements {
+		if s := &statements[i]; s.Log != nil && s.Log.Path != "" && !slices.Contains(builders, s.Builder) {
+			builders = append(builders, s.Builder)
+		}
+	}
+	return builders
 }
 
 // Window is a part of a list.

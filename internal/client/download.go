@@ -17,7 +17,15 @@ var ErrDigest = errors.New("the server gave a file with another digest")
 // bytes of it. Unlike other answers it is bounded in time by ctx only. When it
 // returns nil, what was written has that digest.
 func (c *Client) Download(ctx context.Context, d statement.SHA256, limit int64, w io.Writer) error {
-	path := "/v1/files/" + d.String()
+	return c.download(ctx, "/v1/files/"+d.String(), d, limit, w)
+}
+
+// DownloadLog is [Client.Download] for the log of a statement.
+func (c *Client) DownloadLog(ctx context.Context, id, d statement.SHA256, limit int64, w io.Writer) error {
+	return c.download(ctx, "/v1/statements/"+id.String()+"/log", d, limit, w)
+}
+
+func (c *Client) download(ctx context.Context, path string, d statement.SHA256, limit int64, w io.Writer) error {
 	resp, err := c.do(ctx, path, nil, nil)
 	if err != nil {
 		return err

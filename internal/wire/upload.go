@@ -20,6 +20,16 @@ const (
 // LogName is what a statement calls the log of its build.
 const LogName = "build.log"
 
+// LogOf is the digest of the log that a statement names.
+func LogOf(s *statement.Statement) (d statement.SHA256, ok bool) {
+	for _, b := range s.Byproducts {
+		if d, err := statement.ParseSHA256(b.Digest["sha256"]); err == nil && b.Name == LogName {
+			return d, true
+		}
+	}
+	return d, false
+}
+
 // maxUploaders is how many builders one job may ask.
 const maxUploaders = 16
 
