@@ -13,8 +13,10 @@
 //
 // # Non-guarantees
 //
-//   - An archive inside another one is a member like any other, except the two
-//     parts of a deb and the payload of an rpm.
+//   - An archive inside of the artifact is listed too, behind the artifact's own
+//     members, as long as [Limits] allow; a zip only up to 16 MiB, since its list
+//     lies at its end and it goes by once. One that cannot be read is a member like
+//     any other. ELF files and what is only compressed are not looked into.
 //   - A list does not cover every byte: equal lists of different files differ in
 //     their packing (compression, padding, headers that are not listed).
 package listing
@@ -36,6 +38,12 @@ type Limits struct {
 	Unpacked int64 // bytes after decompression; 0: 8 GiB
 	Ratio    int64 // bytes after decompression for each one before, beyond the first 64 MiB; 0: 200
 	List     int   // bytes of the encoded list; 0: [manifest.MaxBytes]. A longer one is cut.
+
+	// Of archives inside of the artifact. What goes over these is not listed, and
+	// nothing else is lost by it.
+	Depth         int   // archives in archives; 0: 3; negative: none
+	Nested        int   // members in all of them; 0: 20,000
+	NestedContent int64 // bytes read in all of them; 0: 2 GiB
 }
 
 const (
@@ -52,6 +60,13 @@ func (l Limits) filled() Limits {
 	}
 	or(&l.Unpacked, 8<<30)
 	or(&l.Ratio, 200)
+	or(&l.NestedContent, 2<<30)
+	if l.Depth == 0 {
+		l.Depth = 3
+	}
+	if l.Nested <= 0 {
+		l.Nested = 20_000
+	}
 	if l.Members <= 0 {
 		l.Members = 100_000
 	}
@@ -137,7 +152,9 @@ func (l *Lister) read(do func(*work) (string, error)) (m *manifest.Manifest) {
 			m = manifest.Failed("", fmt.Sprintf("the reader failed: %v", p))
 		}
 	}()
-	k := &work{limits: l.limits, out: manifest.NewBuilder(l.limits.List), left: l.limits.Unpacked, buf: make([]byte, bufferBytes)}
+	left := l.limits.Unpacked
+	k := &work{limits: l.limits, out: manifest.NewBuilder(l.limits.List), left: &left, buf: make([]byte, bufferBytes), window: maxWindow,
+		nested: &allowance{members: l.limits.Nested, bytes: l.limits.NestedContent}}
 	format, err := do(k)
 	if errors.Is(err, errUnknown) {
 		return nil
@@ -145,32 +162,50 @@ func (l *Lister) read(do func(*work) (string, error)) (m *manifest.Manifest) {
 	if err != nil {
 		return manifest.Failed(format, err.Error())
 	}
+	// What is inside of members comes last: where the list is cut, the artifact's own
+	// members are the ones to keep.
+	for _, m := range k.below {
+		if err := k.out.Add(m); err != nil {
+			return manifest.Failed(format, err.Error())
+		}
+	}
 	return k.out.Manifest(format)
 }
 
-// work is the reading of one file.
+// work is the reading of one file, or of an archive inside of it.
 type work struct {
 	limits Limits
-	out    *manifest.Builder
-	left   int64 // bytes of members that may still be read
+	out    *manifest.Builder // of the file
+	left   *int64            // bytes of members that may still be read
 	buf    []byte
+	head   [tarBlock]byte // of the member that is read
+	window int            // memory of a decompressor
+
+	below  []manifest.Member // what is inside of members
+	nested *allowance        // for all of that
+
+	// Of an archive inside of the file only.
+	depth  int
+	prefix string // of the names
+	list   []manifest.Member
 }
 
 // add puts a member with the content that r has into the list. r may be nil.
 func (k *work) add(m manifest.Member, r io.Reader) error {
-	if k.out.Members() >= k.limits.Members {
+	if k.depth == 0 && k.out.Members() >= k.limits.Members {
 		return fmt.Errorf("more than %d members", k.limits.Members)
 	}
-	m.Name, m.Link, m.Owner = manifest.Text(m.Name), manifest.Text(m.Link), clip(manifest.Text(m.Owner))
+	m.Name, m.Link, m.Owner = manifest.Text(k.nameIn(m.Name)), manifest.Text(m.Link), clip(manifest.Text(m.Owner))
 	if r != nil {
 		h := sha256.New()
-		n, err := k.copy(h, r)
+		n, inside, err := k.content(m.Name, r, h)
 		if err != nil {
 			return fmt.Errorf("member %.80q: %w", m.Name, err)
 		}
 		m.Size, m.SHA256 = uint64(n), statement.SHA256(h.Sum(nil))
+		k.below = append(k.below, inside...)
 	}
-	return k.out.Add(m)
+	return k.put(m)
 }
 
 // clip shortens the names of owners, which no system lets be long.
@@ -181,45 +216,32 @@ func clip(s string) string {
 	return s
 }
 
-// copy counts what it reads: a sparse file in a tar, and two entries of a zip on
-// the same bytes, are larger than all that was decompressed.
-func (k *work) copy(w io.Writer, r io.Reader) (n int64, err error) {
-	for {
-		got, err := r.Read(k.buf)
-		n += int64(got)
-		if k.left -= int64(got); k.left < 0 {
-			return n, errUnpacked(k.limits.Unpacked)
-		}
-		_, _ = w.Write(k.buf[:got]) // a hash
-		if errors.Is(err, io.EOF) {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-	}
-}
-
 func errUnpacked(limit int64) error {
 	return fmt.Errorf("more than %d bytes when unpacked", limit)
 }
 
-// meter bounds a decompressor's output in itself and against its input.
+// meter bounds a decompressor's output in itself and against its input, and inside
+// of the file against all that may be read there.
 type meter struct {
-	r      io.Reader
-	in     *counter
-	out    int64
-	limits *Limits
+	r   io.Reader
+	in  *counter
+	out int64
+	k   *work
 }
 
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
 	m.out += int64(n)
+	limits := &m.k.limits
+	inside := m.k.depth > 0
+	if inside {
+		m.k.nested.bytes -= int64(n)
+	}
 	switch {
-	case m.out > m.limits.Unpacked:
-		return n, errUnpacked(m.limits.Unpacked)
-	case m.out > ratioFrom && m.out/m.limits.Ratio > m.in.n:
-		return n, fmt.Errorf("unpacks to more than %d times its size", m.limits.Ratio)
+	case m.out > limits.Unpacked, inside && m.k.nested.bytes < 0:
+		return n, errUnpacked(limits.Unpacked)
+	case m.out > ratioFrom && m.out/limits.Ratio > m.in.n:
+		return n, fmt.Errorf("unpacks to more than %d times its size", limits.Ratio)
 	}
 	return n, err
 }

@@ -67,7 +67,7 @@ func (k *work) zip(r io.ReaderAt, size int64) error {
 	}
 	z.RegisterDecompressor(zip.Deflate, func(r io.Reader) io.ReadCloser {
 		c := &counter{r: r}
-		return io.NopCloser(&meter{r: flate.NewReader(c), in: c, limits: &k.limits})
+		return io.NopCloser(&meter{r: flate.NewReader(c), in: c, k: k})
 	})
 	for _, f := range z.File {
 		if err := k.zipMember(f); err != nil {
@@ -130,7 +130,7 @@ func (k *work) elf(r io.ReaderAt, size int64) error {
 	}
 	// Sections may lie on the same bytes; all of them together must not be much
 	// more than the file.
-	k.left = min(k.left, 2*size+ratioFrom)
+	*k.left = min(*k.left, 2*size+ratioFrom)
 	for _, s := range f.Sections {
 		m := manifest.Member{Name: s.Name, Mode: s.Flags.String()}
 		var content io.Reader

@@ -77,6 +77,9 @@ func (k *work) stream(r io.Reader) (format string, err error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
+		if k.depth > 0 {
+			return errUnknown // compressed only, which the member's own digest tells
+		}
 		format = c
 		return k.add(manifest.Member{Name: "(content)"}, plain)
 	})
@@ -100,10 +103,10 @@ func (k *work) unpack(r *bufio.Reader, use func(*bufio.Reader) error) error {
 	case "bzip2":
 		plain, err = bzip2.NewReader(in), nil
 	case "xz":
-		plain, err = xz.NewReader(in, maxWindow)
+		plain, err = xz.NewReader(in, uint32(k.window))
 	case "zstd":
 		z, zerr := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxWindow))
+			zstd.WithDecoderMaxWindow(uint64(k.window)), zstd.WithDecoderMaxMemory(uint64(k.window)))
 		if zerr != nil {
 			return zerr
 		}
@@ -115,7 +118,7 @@ func (k *work) unpack(r *bufio.Reader, use func(*bufio.Reader) error) error {
 	if err != nil {
 		return err
 	}
-	return use(bufio.NewReaderSize(&meter{r: plain, in: in, limits: &k.limits}, bufferBytes))
+	return use(bufio.NewReaderSize(&meter{r: plain, in: in, k: k}, bufferBytes))
 }
 
 // tar lists the members of a tar. prefix stands before their names.

@@ -120,6 +120,28 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
+// An archive that differs is told by what is inside of it, and not twice; where only
+// one agent looked into it, nothing is missing in the other.
+func TestArchivesInside(t *testing.T) {
+	p := pair(t, list("tar", member("in.tar", 1, ""), member("same.tar", 7, ""), member("in.tar/a", 1, ""), member("in.tar/b", 2, "")),
+		list("tar", member("in.tar", 2, ""), member("same.tar", 7, ""), member("in.tar/a", 3, ""), member("in.tar/b", 2, "")))
+	if p.Text != "1 of 4 members differs: in.tar/a (content)" || len(p.List) != 1 {
+		t.Errorf("%+v", p)
+	}
+	p = pair(t, list("tar", member("in.tar", 1, ""), member("in.tar/a", 1, "")), list("tar", member("in.tar", 2, "")))
+	if p.Text != "1 of 2 members differs: in.tar (content)" {
+		t.Errorf("looked into by one agent only: %+v", p)
+	}
+	p = pair(t, list("tar", member("in.tar", 1, ""), member("in.tar/a", 1, ""), member("in.tar/b", 1, "")), list("tar", member("in.tar", 2, ""), member("in.tar/a", 1, "")))
+	if p.Text != "1 of 3 members differs: in.tar/b (removed)" {
+		t.Errorf("a member is gone: %+v", p)
+	}
+	p = pair(t, list("tar", member("in.tar", 1, "2026-01-01T00:00:00Z"), member("in.tar/a", 1, "")), list("tar", member("in.tar", 2, "2026-01-02T00:00:00Z"), member("in.tar/a", 2, "")))
+	if p.Changed != 2 {
+		t.Errorf("the archive has another time as well: %+v", p)
+	}
+}
+
 // A .buildinfo lists what the build needs and names no architecture, an agent lists
 // all packages by their full name: what only one kind lists is no difference.
 func TestOtherToolsTakePart(t *testing.T) {

@@ -2,6 +2,7 @@ package difference
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -111,11 +112,13 @@ func index(list []manifest.Member) (keys []key, at map[key]int) {
 func (p *Pair) walk(a, b *manifest.Manifest) {
 	keysA, inA := index(a.List)
 	keysB, inB := index(b.List)
+	openA, openB := opened(a.List), opened(b.List)
 	last := -1
 	for i, k := range keysA {
 		j, both := inB[k]
 		switch {
 		case !both && b.Truncated: // it may stand in what was cut
+		case !both && onlyIn(k.name, openA, openB):
 		case !both:
 			p.Removed++
 			p.add(Member{k.name, []string{WhatRemoved}, &a.List[i], nil})
@@ -129,16 +132,74 @@ func (p *Pair) walk(a, b *manifest.Manifest) {
 		}
 	}
 	for j, k := range keysB {
-		if _, both := inA[k]; !both && !a.Truncated {
+		if _, both := inA[k]; !both && !a.Truncated && !onlyIn(k.name, openB, openA) {
 			p.Added++
 			p.add(Member{k.name, []string{WhatAdded}, nil, &b.List[j]})
 		}
 	}
+	p.dropContainers()
 	// What is in the content comes first: a time follows from nearly everything.
 	slices.SortStableFunc(p.List, func(x, y Member) int { return weight(x) - weight(y) })
 	if len(p.List) > maxMembers {
 		p.More, p.List = len(p.List)-maxMembers, p.List[:maxMembers]
 	}
+}
+
+// opened tells of the members that are archives whether the list has their members.
+func opened(list []manifest.Member) map[string]bool {
+	open := map[string]bool{}
+	for i := range list {
+		if m := &list[i]; m.Type == "" {
+			open[m.Name] = false
+		}
+	}
+	for i := range list {
+		for at := range containers(list[i].Name) {
+			if _, file := open[at]; file {
+				open[at] = true
+			}
+		}
+	}
+	return open
+}
+
+// containers gives the names that a member's name may be inside of.
+func containers(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range len(name) {
+			if name[i] == '/' && i > 0 && !yield(name[:i]) {
+				return
+			}
+		}
+	}
+}
+
+// onlyIn reports whether a member lies in an archive that both files have, and that
+// only one builder's agent looked into: nothing is missing then.
+func onlyIn(name string, here, there map[string]bool) bool {
+	for at := range containers(name) {
+		if open, file := there[at]; here[at] && file && !open {
+			return true
+		}
+	}
+	return false
+}
+
+// dropContainers leaves out archives that differ by what is listed of their members.
+func (p *Pair) dropContainers() {
+	inside := map[string]bool{}
+	for i := range p.List {
+		for at := range containers(p.List[i].Name) {
+			inside[at] = true
+		}
+	}
+	p.List = slices.DeleteFunc(p.List, func(m Member) bool {
+		drop := inside[m.Name] && len(m.What) == 1 && m.What[0] == WhatContent
+		if drop {
+			p.Changed--
+		}
+		return drop
+	})
 }
 
 func (p *Pair) add(m Member) { p.List = append(p.List, m) }
