@@ -14,17 +14,24 @@ import (
 
 // getEvidence puts together what the signer saw: the policy file, the request
 // with the statements as they were received, and the answer; beside it what
-// maintainers said. Who checks it needs to believe nothing of it.
+// maintainers said. Who checks it needs to believe nothing of it. Each key is asked
+// by itself, so each has evidence of its own; without a key in the query it is that
+// of the one that the channel lists first.
 func (c *Coordinator) getEvidence(r *http.Request) (*quorum.Bundle, error) {
 	id, err := store.ParseCaseID(r.PathValue("id"))
 	if err != nil {
 		return nil, badRequest("the id of a target is 32 hex digits")
 	}
 	name := r.PathValue("name")
+	t, err := c.db.Target(id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
 	sigs, err := c.db.Signatures(id, name)
 	if err != nil {
 		return nil, err
 	}
+	c.inOrder(t.Channel, sigs)
 	if key := r.URL.Query().Get("key"); key != "" {
 		sigs = slices.DeleteFunc(sigs, func(s store.Signature) bool { return s.Key != key })
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 	"strings"
 
 	"quorate/internal/api"
@@ -24,7 +22,7 @@ type evidenceCmd struct {
 	caseFlags
 	Cert   []string `sep:"none" env:"QUORATE_CERT" placeholder:"FILE" help:"OpenPGP certificate that the signature must be by; may be repeated."`
 	Public []string `name:"public-key" sep:"none" env:"QUORATE_PUBLIC_KEY" placeholder:"FILE" help:"Public key for the other formats: PEM, SSH, or X.509 in PEM; may be repeated."`
-	Key    string   `placeholder:"NAME" help:"Evidence for the signature by this key, where a channel signs with several."`
+	Key    string   `placeholder:"NAME" help:"Only the evidence of this key of the policy."`
 	Out    string   `placeholder:"DIR" help:"Folder for the evidence; beside the file without it."`
 	File   string   `arg:"" help:"File that was signed."`
 }
@@ -34,6 +32,9 @@ func (evidenceCmd) Help() string {
 	return `FILE.evidence.json has the statements as received, the policy, the request, the signer's answer and what maintainers said. Before it
 is written it is checked that all of it is about this file and holds under the enclosed policy, and with --cert
 or --public-key that the signature is good. Whether the policy is one to trust is for quorate verify, which takes yours.
+
+Where a channel signs with several keys each has evidence of its own: that of the first is FILE.evidence.json and
+the others are FILE.KEY.evidence.json. With --cert or --public-key only the evidence of these keys is written.
 
 Exit codes: 0 written; 1 no answer from the coordinator; 2 usage; 3, 4, 5 not signed, as for quorate show;
 6 the evidence does not hold.`
@@ -55,47 +56,39 @@ func (c *evidenceCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	data, a, err := c.fetch(context.Background(), cl, file)
+	ctx := context.Background()
+	a, err := c.find(ctx, cl, file)
 	if err != nil {
 		return err
 	}
-	if err := checkBundle(file, keys, data); err != nil {
+	list, err := c.fetchAll(ctx, cl, a)
+	if err != nil {
 		return err
 	}
-	path := beside(c.File, c.Out, evidenceSuffix)
-	if err := writeFile(path, data); err != nil {
+	if list, err = checkAll(file, keys, list); err != nil {
 		return err
+	}
+	for _, e := range list {
+		path := beside(c.File, c.Out, e.suffix)
+		if err := writeFile(path, e.data); err != nil {
+			return err
+		}
+		fmt.Println(path)
 	}
 	if a.State == quorum.Disputed {
 		// The evidence holds and the signature stays; of what came after it has only acts.
 		say("warning: %s is disputed: somebody differed after the signature, which the evidence does not show, or a maintainer withdrew it; quorate show %s says who",
 			render.Text(c.File), render.Text(c.File))
 	}
-	_, err = fmt.Println(path)
-	return err
+	return nil
 }
 
-func (c *evidenceCmd) fetch(ctx context.Context, cl *client.Client, file *hashedFile) ([]byte, *api.Artifact, error) {
+func (c *evidenceCmd) find(ctx context.Context, cl *client.Client, file *hashedFile) (*api.Artifact, error) {
 	known, err := cl.Artifacts(ctx, file.sha256, c.place(file.name))
 	if err != nil {
-		return nil, nil, serverError(err)
+		return nil, serverError(err)
 	}
-	a, err := c.choose(known.Artifacts, file)
-	if err != nil {
-		return nil, nil, err
-	}
-	path := a.Evidence
-	if c.Key != "" {
-		path += "?" + url.Values{"key": {c.Key}}.Encode()
-	}
-	data, err := cl.Raw(ctx, path, quorum.MaxBundle)
-	if client.IsNotFound(err) {
-		return nil, nil, &exitError{exitFailure, err, "quorate show FILE lists the signatures"}
-	}
-	if err != nil {
-		return nil, nil, serverError(err)
-	}
-	return data, a, nil
+	return c.choose(known.Artifacts, file)
 }
 
 // choose finds the one artifact that the file is.
@@ -141,10 +134,10 @@ func checkBundle(file *hashedFile, keys []*sigcheck.Key, data []byte) error {
 	if len(b.Answer.Signatures) == 0 {
 		return doesNotHold(errors.New("the answer has no signature"))
 	}
-	if len(keys) == 0 {
-		fmt.Fprintln(os.Stderr, "note: the signature was not checked, because no --cert or --public-key is given; quorate verify checks it")
-	} else if err := k.useGood(b.Answer); err != nil {
-		return doesNotHold(err)
+	if len(keys) > 0 {
+		if err := k.useGood(b.Answer); err != nil {
+			return doesNotHold(err)
+		}
 	}
 	if k.policy, err = policy.Load(b.Policy, k.at()); err != nil {
 		return doesNotHold(fmt.Errorf("the enclosed policy: %w", err))

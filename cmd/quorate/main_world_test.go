@@ -201,11 +201,25 @@ func (w *world) verdict(wc *worldCase, name string) *quorum.Verdict {
 }
 
 // sign does what coordinator and signer do together for an agreed artifact:
-// one request and one answer for all outputs.
+// one request and one answer for each key.
 func (w *world) sign(c statement.Case, name string) {
 	wc := w.of(c)
 	v := w.verdict(wc, name)
-	outputs := w.policy.Channel(c.Channel).Sign
+	byKey, keys := map[string][]policy.Output{}, []string{}
+	for _, o := range w.policy.Channel(c.Channel).Sign {
+		if byKey[o.Key] == nil {
+			keys = append(keys, o.Key)
+		}
+		byKey[o.Key] = append(byKey[o.Key], o)
+	}
+	for _, key := range keys {
+		w.signWith(wc, v, name, byKey[key])
+	}
+	w.announce(wc)
+}
+
+func (w *world) signWith(wc *worldCase, v *quorum.Verdict, name string, outputs []policy.Output) {
+	c := wc.Case
 	r := must(quorum.NewRequest(w.policy, c, v, outputs, wc.counting()))
 	approval, refused := quorum.Check(w.policy, r, worldTime)
 	if refused != nil {
@@ -261,16 +275,19 @@ func (w *world) signDigests(approval *quorum.Approval, o policy.Output) quorum.S
 func (w *world) publish(wc *worldCase, r *quorum.Request, a *quorum.Answer) {
 	w.seq++
 	wc.signed[r.Artifact] = quorum.Signature{SHA256: r.Digest.SHA256, SHA512: r.Digest.SHA512, Seq: w.seq, Complete: true}
-	wc.requests[r.Artifact] = []api.Request{{ID: r.ID, Key: "core-2026", Attempts: 1, Asked: worldTime, Answered: worldTime}}
+	key := a.Signatures[0].Key
+	wc.requests[r.Artifact] = append(wc.requests[r.Artifact], api.Request{ID: r.ID, Key: key, Attempts: 1, Asked: worldTime, Answered: worldTime})
 	for _, s := range a.Signatures {
 		path := fmt.Sprintf("/v1/signatures/%s/%s.%s", r.ID, s.Key, s.Format)
 		w.blobs[path] = s.Signature
 		wc.sigs[r.Artifact] = append(wc.sigs[r.Artifact], api.Signature{Output: s.Output, Fingerprint: s.Fingerprint, SignedAt: s.SignedAt, Request: r.ID, Path: path})
 	}
-	path := "/v1/evidence/" + r.ID.String()
-	w.blobs[path] = must(json.Marshal(quorum.Bundle{Version: quorum.Version, Policy: w.text, Request: r, Answer: a}))
+	path := "/v1/evidence/" + caseID(wc.Case) + "/" + r.Artifact
+	bundle := must(json.Marshal(quorum.Bundle{Version: quorum.Version, Policy: w.text, Request: r, Answer: a}))
+	if w.blobs[path+"?key="+key] = bundle; wc.evidence[r.Artifact] == "" {
+		w.blobs[path] = bundle
+	}
 	wc.evidence[r.Artifact] = path
-	w.announce(wc)
 }
 
 // counting is the latest statement of each operator, in the order of the record.

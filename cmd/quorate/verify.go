@@ -22,7 +22,7 @@ type verifyCmd struct {
 	Public    string `name:"public-key" env:"QUORATE_PUBLIC_KEY" placeholder:"FILE" help:"Public key for the other formats: PEM, SSH, or X.509 in PEM."`
 	Signature string `placeholder:"FILE" help:"The signature; without it FILE.sig, FILE.asc, or the first other that the key can have made."`
 	Format    string `placeholder:"NAME" help:"Format of the signature; without it what the name of its file says, else openpgp."`
-	Evidence  string `placeholder:"FILE" help:"The evidence; FILE.evidence.json without it."`
+	Evidence  string `placeholder:"FILE" help:"The evidence; without it FILE.evidence.json, or the FILE.KEY.evidence.json that has the signature."`
 	JSON      bool   `name:"json" help:"One JSON object."`
 	File      string `arg:"" help:"File that was signed."`
 }
@@ -70,19 +70,20 @@ func (c *verifyCmd) load() (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	evidence, err := readEvidence(c.File, c.Evidence)
-	if err != nil {
-		return nil, err
-	}
 	file, err := hashFile(c.File)
 	if err != nil {
 		return nil, err
 	}
-	k := &checker{file: file, keys: keys, format: f, sig: sig, evidence: evidence}
+	k := &checker{file: file, keys: keys, format: f, sig: sig}
 	if isMessage(sig) {
 		k.sig, k.message = file.cutMessage(sig)
 	}
-	return k, nil
+	if c.Evidence == "" {
+		k.evidence, err = k.findEvidence(c.File)
+	} else {
+		k.evidence, err = readEvidence(c.Evidence)
+	}
+	return k, err
 }
 
 func some(path string) []string {
@@ -155,17 +156,6 @@ func (c *verifyCmd) formatOf(path string, sig []byte) (policy.Format, error) {
 		}
 	}
 	return best.Name, nil
-}
-
-func readEvidence(file, path string) ([]byte, error) {
-	if path == "" {
-		path = file + evidenceSuffix
-	}
-	data, err := readInput(path, quorum.MaxBundle)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, usageError("quorate evidence FILE fetches it; --evidence names it", "there is no %s", render.Text(path))
-	}
-	return data, err
 }
 
 // loadPolicy loads the policy as of the time of the signature, so that an old

@@ -187,7 +187,7 @@ func (k *checker) checkAnswer(b *quorum.Bundle) {
 	if k.sig == nil {
 		return
 	}
-	k.test("same", k.inAnswer(a), "the signature is the one in the evidence", "the signature is not the one in the evidence")
+	k.test("same", k.inAnswer(a), "the signature is the one in the evidence", "the signature is not the one in the evidence, which has "+outputsOf(a))
 	if k.signature != nil {
 		k.checkReason(r, digest)
 	}

@@ -165,10 +165,7 @@ func (w *waiter) outputPath(f *waitFile, before []written, o policy.Output) (str
 	}
 	further := slices.ContainsFunc(before, func(s written) bool { return s.Format == o.Format })
 	if further {
-		if !statement.ValidName(o.Key) {
-			return "", fmt.Errorf("the coordinator names a key %s, which is not a name", render.Text(o.Key))
-		}
-		if err := w.keyNamesFile(f, "."+o.Key); err != nil {
+		if err := w.keyNamesWaited(f, o.Key); err != nil {
 			return "", err
 		}
 		suffix = "." + o.Key + suffix
@@ -186,22 +183,34 @@ func (w *waiter) outputPath(f *waitFile, before []written, o policy.Output) (str
 	return path, nil
 }
 
-// keyNamesFile refuses a key's name that makes the signature of FILE the one of
+// keyNamesFile refuses a key's name that makes what is written for FILE that of
 // another file, as the name "files" does beside core.db.files: the coordinator
 // would have the signature of that file overwritten.
-func (w *waiter) keyNamesFile(f *waitFile, suffix string) error {
-	taken := beside(f.path, w.cmd.Out, suffix)
-	for _, path := range []string{f.path + suffix, taken} {
-		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("a signature of %s would take the place of one of %s; choose one with --key", render.Text(f.path), render.Text(path))
-		}
+func keyNamesFile(file, out, key string) error {
+	if !statement.ValidName(key) {
+		return fmt.Errorf("the coordinator names a key %s, which is not a name", render.Text(key))
 	}
-	for _, other := range w.files {
-		if filepath.Clean(beside(other.path, w.cmd.Out, "")) == filepath.Clean(taken) {
-			return fmt.Errorf("a signature of %s would take the place of one of %s; choose one with --key", render.Text(f.path), render.Text(other.path))
+	for _, path := range []string{file + "." + key, beside(file, out, "."+key)} {
+		if _, err := os.Lstat(path); err == nil {
+			return keyTakesPlace(file, path)
 		}
 	}
 	return nil
+}
+
+func keyTakesPlace(file, other string) error {
+	return fmt.Errorf("a signature of %s would take the place of one of %s; choose one with --key", render.Text(file), render.Text(other))
+}
+
+// keyNamesWaited is keyNamesFile for files that are waited for in other folders.
+func (w *waiter) keyNamesWaited(f *waitFile, key string) error {
+	taken := filepath.Clean(beside(f.path, w.cmd.Out, "."+key))
+	for _, other := range w.files {
+		if filepath.Clean(beside(other.path, w.cmd.Out, "")) == taken {
+			return keyTakesPlace(f.path, other.path)
+		}
+	}
+	return keyNamesFile(f.path, w.cmd.Out, key)
 }
 
 // given returns the file of the command line that is at the path.
