@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"quorate/internal/render"
@@ -58,6 +59,9 @@ func (c *decideCmd) run(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := c.hasChannel(j.policy); err != nil {
+		return err
+	}
 	out := bufio.NewWriterSize(w, 1<<16)
 	if c.Signatures {
 		err = printSignatures(out, j, c.Paths)
@@ -77,6 +81,18 @@ func (c *decideCmd) check() error {
 		return usageError("quorate policy init --from guix.sigs PATH writes a first one", "--policy is missing")
 	}
 	return nil
+}
+
+// hasChannel refuses a channel that is not there: with it nothing would count.
+func (c *decideCmd) hasChannel(p *policy.Policy) error {
+	if c.Channel == "" || p == nil || p.Channel(c.Channel) != nil {
+		return nil
+	}
+	names := make([]string, len(p.Channels))
+	for i, ch := range p.Channels {
+		names[i] = ch.Name
+	}
+	return usageError("the channels are "+strings.Join(names, ", "), "--channel: the policy has no channel %q", c.Channel)
 }
 
 // juror prepares what reads and judges statements.

@@ -52,6 +52,7 @@ type taker struct {
 	reject *rejecter
 	signer signers
 	counts int // statements that count
+	lost   int // statements that do not
 }
 
 func newTaker(c *decideCmd, j *juror, box *spill, p decidePrinter) *taker {
@@ -67,19 +68,29 @@ func (t *taker) take(f *found) error {
 	}
 	readable := f.statement != nil || f.native != nil
 	if f.err != nil && (t.c.Count != "all" || !readable || f.past) {
+		t.lost++
 		return errors.Join(t.reject.add(reject(f)), t.hear(f))
 	}
-	t.counts++
 	switch {
 	case t.c.TSV:
+		t.counts++
 		return t.row(f)
 	case f.native != nil:
+		t.counts++
 		return t.inChannel(f, f.native.Channel, f.native.Target, f.native.Stage, f.admitted)
 	}
+	counts := false
 	for _, c := range f.naming.Cases(f.statement) {
-		if err := t.inChannels(f, c); err != nil {
+		added, err := t.inChannels(f, c)
+		if err != nil {
 			return err
 		}
+		counts = counts || added
+	}
+	if counts {
+		t.counts++
+	} else {
+		t.lost++
 	}
 	return nil
 }
@@ -110,10 +121,9 @@ const (
 )
 
 // inChannels adds the vote to every channel of the policy that is for the target
-// and has the operator in its quorum.
-func (t *taker) inChannels(f *found, c evidence.Case) error {
+// and has the operator in its quorum, and reports whether there is one.
+func (t *taker) inChannels(f *found, c evidence.Case) (added bool, err error) {
 	code, msg := codeNoChannel, "no channel of the policy is for "+render.Text(c.Target)+"; --name and --target say what is released"
-	added := false
 	for _, ch := range t.j.policy.Channels {
 		if !ch.Matches(c.Target) || t.c.Channel != "" && ch.Name != t.c.Channel {
 			continue
@@ -123,15 +133,14 @@ func (t *taker) inChannels(f *found, c evidence.Case) error {
 			continue
 		}
 		if err := t.inChannel(f, ch.Name, c.Target, c.Stage, f.vote.Observe(f.statement, c)); err != nil {
-			return err
+			return false, err
 		}
 		added = true
 	}
 	if added {
-		return nil
+		return true, nil
 	}
-	t.counts--
-	return t.reject.add(rejection{"rejected", f.path, code, fmt.Sprintf("%s (%s)", msg, code)})
+	return false, t.reject.add(rejection{"rejected", f.path, code, fmt.Sprintf("%s (%s)", msg, code)})
 }
 
 func (t *taker) inChannel(f *found, channel, target, stage string, o quorum.Observation) error {
@@ -298,7 +307,18 @@ func quoted(list []string) string {
 
 // say ends the output for people.
 func (t *taker) say(o *outcome) {
-	say("%s count, %d do not; %s", plural(t.counts, "statement"), t.reject.n, o)
+	if t.counts+t.lost == 0 {
+		say("no file there is a statement of a kind that is known; docs/evidence.md lists them")
+		return
+	}
+	count, do := "count", "do"
+	if t.counts == 1 {
+		count = "counts"
+	}
+	if t.lost == 1 {
+		do = "does"
+	}
+	say("%s %s, %d %s not; %s", plural(t.counts, "statement"), count, t.lost, do, o)
 }
 
 // maxSaid bounds what is written about single files.

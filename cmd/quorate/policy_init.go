@@ -113,8 +113,8 @@ func writeChannel(line func(string, ...any), people []*pinned, need int, channel
 		line("# Fewer than half of the operators are enough, so two different digests could both pass. Then neither is agreed.")
 		line("allow_split = true")
 	}
-	line("# Nothing is signed by quorate decide. Before a coordinator uses this policy, name the key in its token.")
-	line("sign    = [ { format = \"openpgp\", key = \"change-me\" } ]")
+	line("# Nothing is signed by quorate decide. Before a coordinator uses this policy, name the key in its token. Lists in\n# guix.sigs have SHA-256 alone, so a format must be made from that: raw-sha256, cms-sha256 or vsa.")
+	line("sign    = [ { format = \"raw-sha256\", key = \"change-me\" } ]")
 }
 
 // releases is the pattern for every release of that name.
