@@ -19,7 +19,6 @@ import (
 	"quorate/internal/bus"
 	"quorate/internal/rest"
 	"quorate/internal/wire"
-	"quorate/quorum/statement"
 )
 
 const (
@@ -385,13 +384,11 @@ func (a *agent) build(ctx context.Context, job *wire.Job, log *slog.Logger) (*jo
 		return nil, err
 	}
 	a.step("built")
-	log.Info("build ended", "statement", st.ID(), "outcome", outcome(st), "artifacts", len(st.Artifacts))
-	return a.jobs.record(job, st)
-}
-
-func outcome(st *statement.Statement) string {
+	log = log.With("statement", st.ID(), "outcome", outcome(st.Status), "log", a.state.BuildLog(job.ID))
 	if st.IsVote() {
-		return "vote"
+		log.Info("build ended", "artifacts", len(st.Artifacts))
+	} else {
+		log.Warn("build ended without a vote", "reason", st.Reason)
 	}
-	return string(st.Status)
+	return a.jobs.record(job, st)
 }

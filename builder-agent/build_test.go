@@ -273,7 +273,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 func TestDependenciesCommand(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "list.sh")
 	digest := strings.Repeat("12", 32)
-	check(t, os.WriteFile(list, []byte("#!/bin/sh\ncat versions\necho libc 2.40 "+digest+"\n"), 0o700))
+	check(t, os.WriteFile(list, []byte("#!/bin/sh\necho not of the list >&2\ncat versions\necho libc 2.40 "+digest+"\n"), 0o700))
 	k, st := build(t, `mkdir out; echo x > out/a; echo "gcc 14.2.1" > versions`, "dependencies_command = ['"+list+"']\n", nil)
 	if len(st.Dependencies) != 2 || st.Dependencies[0].Name != "gcc" || st.Dependencies[0].Annotations["version"] != "14.2.1" ||
 		st.Dependencies[1].Digest["sha256"] != digest {

@@ -36,10 +36,11 @@ func dependenciesCommand(c *Config) []string {
 	return nil
 }
 
-// listDependencies runs the command like a build: same variables, same end.
+// listDependencies runs the command like a build: same variables, same end. What
+// it says on standard error is no part of the list.
 func listDependencies(ctx context.Context, c command) ([]statement.Dependency, error) {
-	var out limitedBuffer
-	c.out, c.timeout = &out, dependenciesTime
+	var out, errs limitedBuffer
+	c.out, c.errs, c.timeout = &out, &errs, dependenciesTime
 	e, err := c.run(ctx)
 	switch {
 	case err != nil:
@@ -49,7 +50,7 @@ func listDependencies(ctx context.Context, c command) ([]statement.Dependency, e
 	case e.timedOut:
 		return nil, errors.New("list dependencies: it took too long")
 	case e.status != "":
-		return nil, fmt.Errorf("list dependencies: %s", e.status)
+		return nil, fmt.Errorf("list dependencies: %s%s", e.status, errs.said())
 	case out.full:
 		return nil, fmt.Errorf("list dependencies: more than %d bytes", dependenciesBytes)
 	}
@@ -85,6 +86,15 @@ func dependenciesText(list []statement.Dependency) []byte {
 		fmt.Fprintf(&b, "%s %s %s\n", d.Name, d.Annotations["version"], d.Digest["sha256"])
 	}
 	return b.Bytes()
+}
+
+// said is the beginning of what a command said, for an error.
+func (b *limitedBuffer) said() string {
+	text := strings.TrimSpace(printable(string(b.kept.Bytes()[:min(b.kept.Len(), 256)])))
+	if text == "" {
+		return ""
+	}
+	return ": " + text
 }
 
 // limitedBuffer keeps the first bytes and takes the rest without an error. The

@@ -29,6 +29,7 @@ type jobRecord struct {
 	Stage     string           `json:"stage"`
 	Statement statement.SHA256 `json:"statement"`
 	Status    statement.Status `json:"status"` // empty for a vote
+	Reason    string           `json:"reason,omitempty"`
 	Finished  time.Time        `json:"finished"`
 	Raw       []byte           `json:"raw,omitempty"`
 }
@@ -75,7 +76,7 @@ func (j *jobs) save(r *jobRecord) error {
 func (j *jobs) record(job *wire.Job, st *statement.Statement) (*jobRecord, error) {
 	r := &jobRecord{
 		Job: job.ID, Channel: job.Channel, Target: job.Target, Stage: job.Stage,
-		Statement: st.ID(), Status: st.Status, Finished: st.Finished, Raw: st.Raw(),
+		Statement: st.ID(), Status: st.Status, Reason: st.Reason, Finished: st.Finished, Raw: st.Raw(),
 	}
 	if err := j.save(r); err != nil {
 		return nil, err

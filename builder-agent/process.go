@@ -30,6 +30,7 @@ type command struct {
 	env     []string
 	mark    string // value of QUORATE_BUILD in env
 	out     io.Writer
+	errs    io.Writer // of standard error; nil: it goes to out as well
 	timeout time.Duration
 	grace   time.Duration
 	log     *slog.Logger
@@ -46,33 +47,45 @@ type ending struct {
 // and in every case kills what it left behind before it returns. The error is
 // ctx's, or a failure of ours.
 func (c *command) run(ctx context.Context) (ending, error) {
-	r, w, err := os.Pipe()
+	out, err := openPipe(c.out)
 	if err != nil {
-		return ending{}, fmt.Errorf("run command: %w", err)
+		return ending{}, err
 	}
-	defer r.Close()
+	defer out.close()
+	errs := out // one pipe, so that the order of lines is kept
+	if c.errs != nil {
+		if errs, err = openPipe(c.errs); err != nil {
+			return ending{}, err
+		}
+		defer errs.close()
+	}
 	cmd := exec.Command(c.argv[0], c.argv[1:]...)
 	cmd.Dir, cmd.Env = c.dir, c.env
-	cmd.Stdout, cmd.Stderr = w, w // one pipe, so that the order of lines is kept; stdin is /dev/null
+	cmd.Stdout, cmd.Stderr = out.w, errs.w // stdin is /dev/null
 	cmd.SysProcAttr = processAttributes()
 
 	p, err := start(cmd)
-	_ = w.Close()
+	_, _ = out.w.Close(), errs.w.Close()
 	if isMissing(err) {
 		return ending{startErr: err}, nil
 	}
 	if err != nil {
 		return ending{}, fmt.Errorf("start command: %w", err)
 	}
-	copied := make(chan error, 1)
-	go func() { copied <- drain(c.out, r) }()
+	out.drain()
+	if errs != out {
+		errs.drain()
+	}
 
 	e, stopped := c.await(ctx, p)
 	killGroup(p.pid, syscall.SIGKILL)
 	c.killMarked()
 	p.reap()
-	_ = r.SetReadDeadline(time.Now().Add(drainTime))
-	if err := <-copied; err != nil {
+	err = out.end()
+	if errs != out {
+		err = errors.Join(err, errs.end())
+	}
+	if err != nil {
 		return e, fmt.Errorf("read output of command: %w", err)
 	}
 	if stopped {
@@ -116,14 +129,39 @@ func (c *command) await(ctx context.Context, p *process) (e ending, stopped bool
 	return e, stopped
 }
 
+// pipe is an output of a command on its way to a writer.
+type pipe struct {
+	r, w   *os.File
+	to     io.Writer
+	copied chan error
+}
+
+func openPipe(to io.Writer) (*pipe, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("run command: %w", err)
+	}
+	return &pipe{r: r, w: w, to: to, copied: make(chan error, 1)}, nil
+}
+
+func (p *pipe) close() { _, _ = p.r.Close(), p.w.Close() }
+
 // drain copies until the pipe is closed or its deadline passes. The writer must
 // not block the build, so it never fails before the end.
-func drain(w io.Writer, r *os.File) error {
-	_, err := io.Copy(w, r)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
-	}
-	return err
+func (p *pipe) drain() {
+	go func() {
+		_, err := io.Copy(p.to, p.r)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = nil
+		}
+		p.copied <- err
+	}()
+}
+
+// end waits for what is still in the pipe, but not for long.
+func (p *pipe) end() error {
+	_ = p.r.SetReadDeadline(time.Now().Add(drainTime))
+	return <-p.copied
 }
 
 // process is a started command.

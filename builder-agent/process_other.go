@@ -17,7 +17,7 @@ type command struct {
 	dir            string
 	env            []string
 	mark           string
-	out            io.Writer
+	out, errs      io.Writer
 	timeout, grace time.Duration
 	log            *slog.Logger
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"strings"
 
+	builderagent "quorate/builder-agent"
 	"quorate/builder-agent/spool"
 	"quorate/internal/render"
 	"quorate/quorum/statement"
@@ -11,20 +14,24 @@ import (
 
 type agentStatusCmd struct {
 	stateFlag
-	JSON bool `name:"json" help:"Print one JSON object, with everything that was confirmed."`
+	Builds int  `placeholder:"N" help:"Also print the latest N builds, with where their logs are."`
+	JSON   bool `name:"json" help:"Print one JSON object, with everything that was confirmed."`
 }
 
 func (agentStatusCmd) Help() string {
-	return `Prints a line for every statement that waits for a receipt ("pending ID CHANNEL TARGET") and every one that was rejected ("rejected ID CODE MESSAGE"), then the counts. What was confirmed is only counted, unless --json is given.`
+	return `Prints a line for every statement that waits for a receipt ("pending ID CHANNEL TARGET") and every one that was rejected ("rejected ID CODE MESSAGE"), then the counts. What was confirmed is only counted, unless --json is given.
+
+With --builds the latest builds come first, the newest last: "build OUTCOME TIME CHANNEL TARGET LOG", and the reason where the outcome is not "vote". LOG is "-" when it is no longer kept.`
 }
 
 // agentStatus is what --json prints.
 type agentStatus struct {
-	Builder  string             `json:"builder"`
-	Pending  []agentPending     `json:"pending"`
-	Sent     []statement.SHA256 `json:"sent"`
-	Rejected []agentRejected    `json:"rejected"`
-	Damaged  []string           `json:"damaged,omitempty"` // files set aside just now
+	Builder  string               `json:"builder"`
+	Pending  []agentPending       `json:"pending"`
+	Sent     []statement.SHA256   `json:"sent"`
+	Rejected []agentRejected      `json:"rejected"`
+	Damaged  []string             `json:"damaged,omitempty"` // files set aside just now
+	Builds   []builderagent.Build `json:"builds,omitempty"`
 }
 
 type agentPending struct {
@@ -45,12 +52,23 @@ func (c *agentStatusCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	if c.Builds < 0 {
+		return usageError("quorate agent status --help", "--builds %d is less than zero", c.Builds)
+	}
 	st, err := readAgentStatus(s.Config.Name, s.Spool)
 	if err != nil {
 		return err
 	}
+	if c.Builds > 0 {
+		if st.Builds, err = s.Builds(c.Builds); err != nil {
+			return err
+		}
+	}
 	if c.JSON {
 		return printJSON(os.Stdout, st)
+	}
+	for _, b := range st.Builds {
+		fmt.Println(sayBuild(b))
 	}
 	for _, path := range st.Damaged {
 		say("damaged, set aside: %s", path)
@@ -63,6 +81,14 @@ func (c *agentStatusCmd) Run() error {
 	}
 	fmt.Printf("%d pending, %d confirmed, %d rejected\n", len(st.Pending), len(st.Sent), len(st.Rejected))
 	return nil
+}
+
+func sayBuild(b builderagent.Build) string {
+	line := []string{"build", b.Outcome, stamp(b.Finished), b.Channel, b.Target, cmp.Or(b.Log, "-")}
+	if b.Reason != "" {
+		line = append(line, b.Reason)
+	}
+	return render.Message(strings.Join(line, " "))
 }
 
 func readAgentStatus(builder string, sp *spool.Spool) (*agentStatus, error) {
