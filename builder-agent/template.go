@@ -31,10 +31,11 @@ nats = %s
 		setting("channels", quoteList(o.Channels), len(o.Channels) > 0))
 	b.WriteString(`# The build command and its arguments; there is no shell. It runs in an empty
 # directory and finds the job in QUORATE_TARGET, QUORATE_SOURCE_URI and others.
-# They come from the network: quote them, and write -- before them.
+# They come from the network: quote them, and write -- before them. Examples are in
+# docs/building.md. A relative path of the command is relative to this file.
 # command = ["/usr/local/bin/rebuild"]
 
-# The files to vote on, relative to the build's directory.
+# The files to vote on, relative to the build's directory. Each pattern must match.
 # outputs = ["out/*.pkg.tar.zst"]
 
 # Which of them are texts that may be clear-signed, by name without the directory.

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	builderagent "quorate/builder-agent"
+	"quorate/internal/api"
 	"quorate/internal/bus"
 	"quorate/internal/render"
 	"quorate/internal/wire"
 	"quorate/quorum"
+	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
 
@@ -30,7 +32,7 @@ type requestCmd struct {
 func (requestCmd) Help() string {
 	return `Puts a job on the bus and prints its id. Every builder of the channel builds it once. Asking again makes another job.
 
-A channel that the coordinator at --server does not know is refused. Without a coordinator in reach this is not checked; a job for a channel that does not exist is built by nobody.
+A channel that the coordinator at --server does not know, and a target that the channel is not for, are refused. Without a coordinator in reach this is not checked; a job for a channel that does not exist is built by nobody.
 
 The seed file is the one that "quorate coordinator init" made for tooling, or that of another user enrolled with the role tooling.`
 }
@@ -115,9 +117,22 @@ func (c *requestCmd) checkChannel() error {
 	var names []string
 	for _, ch := range list.Channels {
 		if ch.Name == c.Channel {
-			return nil
+			return c.checkTarget(&ch, cl.Server())
 		}
 		names = append(names, render.Text(ch.Name))
 	}
 	return usageError("the channels are "+strings.Join(names, ", "), "the policy of the coordinator at %s has no channel %q", cl.Server(), c.Channel)
+}
+
+// checkTarget refuses a target that the channel is not for: all builders would
+// build it, and the coordinator would reject what they say.
+func (c *requestCmd) checkTarget(ch *api.Channel, server string) error {
+	if (&policy.Channel{Targets: ch.Targets}).Matches(c.Target) {
+		return nil
+	}
+	var patterns []string
+	for _, p := range ch.Targets {
+		patterns = append(patterns, render.Text(p))
+	}
+	return usageError("the channel is for "+strings.Join(patterns, ", "), "%q matches no target of channel %q at %s", c.Target, c.Channel, server)
 }

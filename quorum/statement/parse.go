@@ -321,7 +321,7 @@ func (c Case) check(path string) error {
 	case !ValidName(c.Channel):
 		return refuse(CodeBadField, path+"channel", "%q is not a name", clip(c.Channel))
 	case !ValidTarget(c.Target):
-		return refuse(CodeBadField, path+"target", "%q is not a package URL", clip(c.Target))
+		return refuse(CodeBadField, path+"target", "%q is not a package URL, such as pkg:generic/hello@1.0", clip(c.Target))
 	case c.Stage != "" && !ValidName(c.Stage):
 		return refuse(CodeBadField, path+"stage", "%q is not a name", clip(c.Stage))
 	}
