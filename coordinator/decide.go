@@ -92,7 +92,7 @@ func (c *Coordinator) decideCase(tx *store.Tx, cs store.Case, now time.Time, d *
 	d.ask = d.ask || p.due
 	for _, v := range p.refused {
 		// The verdict is the same, but whoever waits for it should hear of the no.
-		if err := c.tell(tx, cs, v, v.State, d); err != nil {
+		if err := c.tell(tx, cs, v, before{v.State, v.Reason}, d); err != nil {
 			return err
 		}
 	}
@@ -149,7 +149,7 @@ func (c *Coordinator) storeVerdicts(tx *store.Tx, cs store.Case, verdicts []quor
 		if was == encoded {
 			continue
 		}
-		if err := c.storeVerdict(tx, cs, v, states[v.Artifact], encoded, d); err != nil {
+		if err := c.storeVerdict(tx, cs, v, before{states[v.Artifact], store.ReasonOf(was)}, encoded, d); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,13 @@ func (c *Coordinator) storeVerdicts(tx *store.Tx, cs store.Case, verdicts []quor
 	return nil
 }
 
-func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdict, was quorum.State, encoded string, d *decision) error {
+// before is what a verdict takes the place of.
+type before struct {
+	state  quorum.State // empty: there was none
+	reason quorum.Reason
+}
+
+func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdict, was before, encoded string, d *decision) error {
 	if err := tx.PutVerdict(cs.ID, v, encoded); err != nil {
 		return err
 	}
@@ -178,7 +184,7 @@ func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdic
 	if err := c.tell(tx, cs, v, was, d); err != nil {
 		return err
 	}
-	d.told.verdict(cs, v, was)
+	d.told.verdict(cs, v, was.state)
 	if err := c.reportDissent(tx, cs, v); err != nil {
 		return err
 	}
@@ -186,10 +192,10 @@ func (c *Coordinator) storeVerdict(tx *store.Tx, cs store.Case, v *quorum.Verdic
 }
 
 // tell writes an event for those who listen.
-func (c *Coordinator) tell(tx *store.Tx, cs store.Case, v *quorum.Verdict, was quorum.State, d *decision) error {
+func (c *Coordinator) tell(tx *store.Tx, cs store.Case, v *quorum.Verdict, was before, d *decision) error {
 	d.events++
 	return c.addEvent(tx, &api.Event{Channel: cs.Channel, Target: cs.Target, Stage: cs.Stage, TargetID: cs.ID.String(),
-		Artifact: v.Artifact, State: v.State, Was: was, Reason: v.Reason, Digests: digestsOf(v)})
+		Artifact: v.Artifact, State: v.State, Was: was.state, Reason: v.Reason, WasReason: was.reason, Digests: digestsOf(v)})
 }
 
 // alarmLate raises an alarm for each operator that dissents after the signature:

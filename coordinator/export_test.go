@@ -92,7 +92,7 @@ func Flood(c *Coordinator, target string, n int) error {
 	var d decision
 	err := c.db.Update(func(tx *store.Tx) error {
 		for range n {
-			if err := c.tell(tx, store.Case{Case: statement.Case{Channel: "core", Target: target}}, &quorum.Verdict{State: quorum.Waiting}, "", &d); err != nil {
+			if err := c.tell(tx, store.Case{Case: statement.Case{Channel: "core", Target: target}}, &quorum.Verdict{State: quorum.Waiting}, before{}, &d); err != nil {
 				return err
 			}
 		}

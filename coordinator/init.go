@@ -166,7 +166,7 @@ answer = "2m"
 # name = "ops"
 # url = "https://example.org/quorate"
 # channels = []   # all
-# events = ["conflicting", "unreachable", "disputed", "signed", "alarm", "act"]
+# events = ["conflicting", "unreachable", "dissent", "disputed", "signed", "alarm", "act"]
 # secret_file = "webhook-ops.secret"
 
 [files]

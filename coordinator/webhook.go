@@ -19,6 +19,7 @@ import (
 
 	"quorate/coordinator/store"
 	"quorate/internal/api"
+	"quorate/quorum"
 )
 
 // Bounds of deliveries.
@@ -211,8 +212,16 @@ func (h *hook) wants(e *api.Event) (kind string, wanted bool) {
 	case api.EventAlarm:
 		return eventAlarm, slices.Contains(h.Events, eventAlarm)
 	}
-	// An event tells of new reasons, too; only another verdict is news to others.
-	return "verdict." + string(e.State), e.State != e.Was && slices.Contains(h.Events, string(e.State))
+	// An event tells of new reasons, too; only another verdict is news to others, and
+	// that somebody differs, which may come while the settle time holds the file.
+	wanted = e.State != e.Was && slices.Contains(h.Events, string(e.State)) ||
+		differs(e.State, e.Reason) && !differs(e.Was, e.WasReason) && slices.Contains(h.Events, eventDissent)
+	return "verdict." + string(e.State), wanted
+}
+
+// differs reports whether the verdict is held because an operator differs.
+func differs(s quorum.State, r quorum.Reason) bool {
+	return s == quorum.Held && r == quorum.ReasonDissent
 }
 
 // HookBody is what is sent.

@@ -28,8 +28,9 @@ type WebhookConfig struct {
 	Channels []string `toml:"channels"`
 
 	// Events are verdicts that something changes to (conflicting, unreachable,
-	// disputed, signed, ...), "alarm" and "act". Empty: conflicting, unreachable,
-	// disputed, signed, alarm and act.
+	// disputed, signed, ...), "dissent" (held because an operator differs), "alarm"
+	// and "act". Empty: conflicting, unreachable, dissent, disputed, signed, alarm
+	// and act.
 	Events []string `toml:"events"`
 
 	// SecretFile holds whsec_ and 24 to 64 bytes in base64, mode 0600.
@@ -41,11 +42,12 @@ type WebhookConfig struct {
 }
 
 // What is sent when nothing is said.
-var defaultEvents = []string{string(quorum.Conflicting), string(quorum.Unreachable), string(quorum.Disputed), string(quorum.Signed), eventAlarm, eventAct}
+var defaultEvents = []string{string(quorum.Conflicting), string(quorum.Unreachable), eventDissent, string(quorum.Disputed), string(quorum.Signed), eventAlarm, eventAct}
 
 const (
-	eventAlarm = "alarm"
-	eventAct   = "act"
+	eventAlarm   = "alarm"
+	eventAct     = "act"
+	eventDissent = "dissent"
 )
 
 const secretPrefix = "whsec_"
@@ -94,8 +96,8 @@ func (c *WebhookConfig) check(s *setup) error {
 		}
 	}
 	for _, e := range c.Events {
-		if e != eventAlarm && e != eventAct && !slices.Contains(quorum.States, quorum.State(e)) {
-			return fmt.Errorf("events: %q is no verdict, and neither \"alarm\" nor \"act\"", e)
+		if !slices.Contains([]string{eventAlarm, eventAct, eventDissent}, e) && !slices.Contains(quorum.States, quorum.State(e)) {
+			return fmt.Errorf("events: %q is no verdict, and none of \"dissent\", \"alarm\" and \"act\"", e)
 		}
 	}
 	return checkHookURL(c.URL, c.PlainHTTP)

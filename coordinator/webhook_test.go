@@ -144,6 +144,33 @@ func TestWebhookTellsInOrder(t *testing.T) {
 	}
 }
 
+// TestWebhookTellsOfDissent: that somebody differs is told once, whatever they go on
+// to say, also to who leaves the events out.
+func TestWebhookTellsOfDissent(t *testing.T) {
+	w := newWorldWith(t, policyText(t, 1, 3, `dissent = "hold"`, nil))
+	r := newReceiver(t)
+	w.hook("ops", r.URL, "")
+	w.start()
+	signer := w.signer()
+	w.publish(build{builder: "dave", files: map[string]string{"hello": "other bytes"}})
+	w.agree("alice", "bob", "carol")
+	w.publish(build{builder: "dave", files: map[string]string{"hello": "yet other bytes"}})
+	w.agree("dave")
+	signer.answer(signer.next(), nil)
+	w.sync()
+	var kinds []string
+	for len(kinds) == 0 || kinds[len(kinds)-1] != "verdict.signed" {
+		d := r.next(t)
+		if kinds = append(kinds, d.body.Type); d.body.Type == "verdict.held" && d.body.Data.Reason != quorum.ReasonDissent {
+			t.Errorf("%s", d.raw)
+		}
+	}
+	if got := strings.Join(kinds, " "); got != "verdict.conflicting verdict.held verdict.signed" {
+		t.Error(got)
+	}
+	r.none(t)
+}
+
 // TestWebhookTriesAgain: what was not taken comes again under its id, also after the
 // coordinator was started anew, and nothing overtakes it.
 func TestWebhookTriesAgain(t *testing.T) {

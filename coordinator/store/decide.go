@@ -140,6 +140,17 @@ func EncodeVerdict(v *quorum.Verdict) (string, error) {
 	return string(b), err
 }
 
+// ReasonOf is the reason in a stored verdict, empty if there is none.
+func ReasonOf(encoded string) quorum.Reason {
+	var v struct {
+		Reason quorum.Reason `json:"reason"`
+	}
+	if encoded == "" || json.Unmarshal([]byte(encoded), &v) != nil {
+		return "" // it was read before it was stored
+	}
+	return v.Reason
+}
+
 // PutVerdict stores a verdict.
 func (tx *Tx) PutVerdict(id CaseID, v *quorum.Verdict, encoded string) error {
 	return tx.exec("INSERT OR REPLACE INTO artifact (case_id, name, state, until, verdict) VALUES (?, ?, ?, ?, ?)",

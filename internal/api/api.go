@@ -183,15 +183,17 @@ type Rejection struct {
 // goes into Last-Event-ID to resume. An event of type "reset" says that events
 // were missed and that the reader should read the state anew.
 type Event struct {
-	Channel  string             `json:"channel"`
-	Target   string             `json:"target"`
-	Stage    string             `json:"stage"`
-	TargetID string             `json:"targetId"`
-	Artifact string             `json:"artifact"`
-	State    quorum.State       `json:"state"`
-	Was      quorum.State       `json:"was,omitzero"` // before; the same when only the reasons changed
-	Reason   quorum.Reason      `json:"reason"`
-	Digests  []statement.SHA256 `json:"digests"` // all that were voted for
+	Channel  string        `json:"channel"`
+	Target   string        `json:"target"`
+	Stage    string        `json:"stage"`
+	TargetID string        `json:"targetId"`
+	Artifact string        `json:"artifact"`
+	State    quorum.State  `json:"state"`
+	Was      quorum.State  `json:"was,omitzero"` // before; the same when only the reasons changed
+	Reason   quorum.Reason `json:"reason"`
+
+	WasReason quorum.Reason      `json:"wasReason,omitzero"` // before
+	Digests   []statement.SHA256 `json:"digests"`            // all that were voted for
 
 	At time.Time `json:"at"` // by the clock of this coordinator
 
