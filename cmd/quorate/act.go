@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -254,6 +256,9 @@ func (f *actFlags) sign(ctx context.Context, a *act.Act) (*act.Signed, error) {
 		return nil, usageError("", "%w", err)
 	}
 	sig, err := sshkeygen.Sign(ctx, f.Key, act.Namespace, payload, os.Stderr)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usageError("--key takes your private key, or the public one of a key in your SSH agent", "--key: %w", err)
+	}
 	if err != nil {
 		return nil, &exitError{exitFailure, err, "--key takes your private key, or the public one of a key in your SSH agent"}
 	}

@@ -257,7 +257,7 @@ func (d *differ) compareFiles(ctx context.Context, artifact string, x, y *differ
 	defer os.RemoveAll(dir)
 	var paths []string
 	for _, g := range []*difference.Group{x, y} {
-		path, err := d.fetch(ctx, filepath.Join(dir, g.SHA256.String()), artifact, g.SHA256)
+		path, err := d.fetch(ctx, dir, groupFolder(g), artifact, g.SHA256)
 		if err != nil {
 			return false, fmt.Errorf("fetch the file of group %s: %w", g.Letter, err)
 		}
@@ -270,14 +270,23 @@ func (d *differ) compareFiles(ctx context.Context, artifact string, x, y *differ
 	return true, d.deliver(report, artifact, x, y)
 }
 
+// groupFolder is under which name the file of a group stands in the report: its
+// letter, as everywhere, if what the coordinator says is one.
+func groupFolder(g *difference.Group) string {
+	if len(g.Letter) == 1 && g.Letter[0] >= 'A' && g.Letter[0] <= 'Z' {
+		return g.Letter
+	}
+	return g.SHA256.String()
+}
+
 // fetch writes a file under its own name, by which diffoscope knows its kind, into
-// a new folder.
-func (d *differ) fetch(ctx context.Context, dir, artifact string, sum statement.SHA256) (string, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil {
+// a new folder in dir, and returns its path there.
+func (d *differ) fetch(ctx context.Context, dir, folder, artifact string, sum statement.SHA256) (string, error) {
+	if err := os.Mkdir(filepath.Join(dir, folder), 0o700); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, artifact)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	path := filepath.Join(folder, artifact)
+	f, err := os.OpenFile(filepath.Join(dir, path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err
 	}

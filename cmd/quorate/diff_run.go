@@ -19,7 +19,7 @@ const killGrace = 5 * time.Second
 // stderrKept is how much of what diffoscope complains of is shown.
 const stderrKept = 2 << 10
 
-// diffoscope runs the program on two files and returns its report. It exits with 1
+// diffoscope runs the program on two files in dir and returns its report. It exits with 1
 // when the files differ (diffoscope(1)). The limits hold for all of it: its
 // processes are one group, which is killed.
 func (d *differ) diffoscope(ctx context.Context, program, dir string, paths []string) ([]byte, error) {
@@ -36,7 +36,7 @@ func (d *differ) diffoscope(ctx context.Context, program, dir string, paths []st
 	out := &limited{limit: int(d.Output) << 20, full: func() { kill(errReport) }}
 	complaints := &limited{limit: stderrKept, full: func() {}}
 	cmd := exec.CommandContext(ctx, program, "--no-progress", form, "-", paths[0], paths[1])
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = tmp, out, complaints, killGrace
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = dir, out, complaints, killGrace // the report has the paths as they are given
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + tmp, "TMPDIR=" + tmp, "LANG=C.UTF-8"}
 	ownGroup(cmd)
 	if err := cmd.Start(); err != nil {

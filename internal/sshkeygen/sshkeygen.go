@@ -36,7 +36,7 @@ func Sign(ctx context.Context, key, namespace string, message []byte, prompt io.
 	}
 	var out, said bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, "-Y", "sign", "-n", namespace, "-f", key)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(message), &out, io.MultiWriter(&limited{&said, 4 << 10}, prompt)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(message), &out, io.MultiWriter(&limited{&said, 4 << 10}, &prompts{prompt})
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -44,6 +44,20 @@ func Sign(ctx context.Context, key, namespace string, message []byte, prompt io.
 		return nil, fmt.Errorf("sign with %s: %w", key, reason(err, said.String()))
 	}
 	return check(out.Bytes(), namespace, message)
+}
+
+// progress is what ssh-keygen says of each message, which is news to nobody. Its -q is not
+// used for that: it may also keep back that a token must be touched.
+const progress = "Signing data on standard input\n"
+
+// prompts passes on what ssh-keygen says, but for its progress.
+type prompts struct{ w io.Writer }
+
+func (p *prompts) Write(b []byte) (int, error) {
+	if string(b) == progress {
+		return len(b), nil
+	}
+	return p.w.Write(b)
 }
 
 // reason prefers what ssh-keygen said to its exit code.
