@@ -20,6 +20,7 @@ type finding struct {
 	ready    bool   // signatures can be fetched
 	message  string // for people
 	artifact *api.Artifact
+	also     []string // for what else the file is signed: it is not waited for
 	refusal  *quorum.Refusal
 	written  []written
 }
@@ -32,16 +33,26 @@ func (w *waiter) find(ctx context.Context, f *waitFile) (finding, error) {
 		return finding{}, err
 	}
 	var best *finding
+	var ready []*api.Artifact
 	for i := range known.Artifacts {
 		a := &known.Artifacts[i]
 		if a.Artifact != f.name || !w.cmd.matches(a.Channel, a.Target, a.Stage) {
 			continue
 		}
-		if found := judge(a, f.sha256, w.cmd.Key); best == nil || found.hope() > best.hope() {
+		found := judge(a, f.sha256, w.cmd.Key)
+		if found.ready {
+			ready = append(ready, a)
+		}
+		if best == nil || found.hope() > best.hope() {
 			best = &found
 		}
 	}
 	if best != nil {
+		for _, a := range ready {
+			if a != best.artifact {
+				best.also = append(best.also, sayCase(a))
+			}
+		}
 		return *best, nil
 	}
 	// Under another name the bytes are of no use, but whoever waits should hear it.

@@ -128,9 +128,15 @@ func (w *waiter) write(f *waitFile, found finding, good []checked, problems []st
 		said = append(said, fmt.Sprintf("by %s, in %s", s.sig.Fingerprint, render.Text(path)))
 	}
 	said[len(said)-1] += " (" + sayCase(found.artifact) + ")"
+	if len(found.also) > 0 {
+		problems = append(problems, "it is signed for "+strings.Join(found.also[:min(len(found.also), maxAlso)], " and ")+" too, which --channel or --target chooses")
+	}
 	found.message = "signed " + strings.Join(append(said, problems...), "; ")
 	return found
 }
+
+// maxAlso bounds how many further cases of a file are named.
+const maxAlso = 3
 
 // sayCase names what the signature is for: the same bytes may be in several
 // targets.

@@ -85,8 +85,8 @@ func TestWhatSeparatesTheGroupsComesFirst(t *testing.T) {
 	if !slices.Equal(names, []string{"gcc", "adduser", "path"}) {
 		t.Errorf("factors %q", names)
 	}
-	if path := got.Factors[2]; path.Score >= 0.6 {
-		t.Errorf("a path of its own for each builder scores %v", path.Score)
+	if path := got.Factors[2]; path.Score >= 0.6 || path.Text != "path: each build has its own" || len(path.Values) != 4 {
+		t.Errorf("a path of its own for each builder: %+v", path)
 	}
 	if !got.Groups[0].First.Equal(noon) || !got.Groups[1].Last.Equal(noon.Add(time.Hour)) {
 		t.Errorf("times %+v", got.Groups)

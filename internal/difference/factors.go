@@ -223,8 +223,13 @@ func firstGroup(counts []int) int {
 	return slices.IndexFunc(counts, func(c int) bool { return c > 0 })
 }
 
-// sentence is such as "all 3 of A have gcc 14.2.1; the one of B has 14.1.0".
+// sentence is such as "all 3 of A have gcc 14.2.1; the one of B has 14.1.0". Values that
+// builds of one group do not share even with each other are long and say nothing,
+// as the folder of a build; they are among the values.
 func (f *Factor) sentence(groups []Group, byGroup []int, joint map[string][]int, order []string) string {
+	if len(joint) == sum(byGroup) && slices.Max(byGroup) > 1 {
+		return f.label() + ": each build has its own"
+	}
 	var parts []string
 	for g := range groups {
 		if byGroup[g] == 0 {
