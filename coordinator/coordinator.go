@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -231,6 +232,9 @@ func (c *Coordinator) startEmbedded(private bool) error {
 	c.users.seen = seen
 	c.server, err = embedded.Start(embedded.Options{StoreDir: filepath.Join(c.dir, dirBus), Host: host, Port: port, Users: users, Logger: c.log, DontListen: private,
 		CertFile: c.optional(c.config.NATS.TLSCert), KeyFile: c.optional(c.config.NATS.TLSKey)})
+	if err != nil && strings.Contains(err.Error(), "Error listening on port") { // the server has no error value for it
+		return configError("change 'listen' of [nats] in "+filepath.Join(c.dir, fileConfig)+", or stop what uses the address", "nats.listen: %w", err)
+	}
 	if err != nil || private {
 		return err
 	}

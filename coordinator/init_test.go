@@ -2,6 +2,7 @@ package coordinator_test
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,25 @@ func wantConfigError(t *testing.T, err error, text string) {
 	}
 	if !strings.Contains(err.Error(), text) || ce.Hint == "" {
 		t.Errorf("error %q, hint %q, want %q and a hint", err, ce.Hint, text)
+	}
+}
+
+// Somebody else has the port: which setting to change is said.
+func TestAddressInUse(t *testing.T) {
+	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	defer l.Close()
+	taken := l.Addr().String()
+	for text, o := range map[string]coordinator.InitOptions{
+		"nats.listen: ": {Listen: "127.0.0.1:0", BusListen: taken},
+		"listen: ":      {Listen: taken, BusListen: "127.0.0.1:0"},
+	} {
+		w := newWorld(t)
+		o.State, o.Policy, o.Now = w.path("second"), w.path("policy.toml"), time.Now()
+		check(t, coordinator.Init(o))
+		check(t, os.WriteFile(filepath.Join(o.State, "core-key.asc"), must(os.ReadFile(filepath.Join(w.state(), "core-key.asc")))(t), 0o600))
+		_, err := coordinator.Start(t.Context(), coordinator.Options{State: o.State, Log: quiet()})
+		wantConfigError(t, err, text)
+		wantConfigError(t, err, "address already in use")
 	}
 }
 

@@ -285,6 +285,9 @@ func (c *Client) do(ctx context.Context, path string, q url.Values, header http.
 		req.Header[name] = values
 	}
 	resp, err := c.http.Do(req)
+	if err != nil && isBus(err) {
+		return nil, &badAnswer{c.Server() + " is a bus (NATS) and not a coordinator's HTTP interface, which has another port"}
+	}
 	if err != nil {
 		return nil, &unreachable{"cannot reach " + c.Server(), plain(err)}
 	}
@@ -302,6 +305,13 @@ func (c *Client) do(ctx context.Context, path string, q url.Values, header http.
 		told = api.Error{}
 	}
 	return nil, &Error{resp.StatusCode, told.Code, told.Message}
+}
+
+// isBus tells a NATS server by the greeting that it sends to everybody. The two
+// addresses of a coordinator are easily mistaken for each other.
+func isBus(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "malformed HTTP") && strings.Contains(text, `\"server_id\"`)
 }
 
 // plain takes method and URL out of the error: the caller names the server.

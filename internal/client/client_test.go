@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -93,6 +94,29 @@ func TestErrorsOfTheServer(t *testing.T) {
 func TestUnreachableIsTemporary(t *testing.T) {
 	_, err := dial(t, "http://127.0.0.1:1").Artifacts(t.Context(), statement.SHA256{}, client.Place{})
 	if !client.Temporary(err) || !strings.Contains(err.Error(), "cannot reach http://127.0.0.1:1") {
+		t.Error(err)
+	}
+}
+
+// The bus greets whoever connects, before it is asked.
+func TestTheBusIsNoCoordinator(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			fmt.Fprintf(c, "INFO {\"server_id\":\"NAAA\",\"server_name\":\"quorate\"} \r\n")
+		}
+	}()
+	_, err = dial(t, "http://"+l.Addr().String()).Artifacts(t.Context(), statement.SHA256{}, client.Place{})
+	if err == nil || client.Temporary(err) || err.Error() != "http://"+l.Addr().String()+" is a bus (NATS) and not a coordinator's HTTP interface, which has another port" {
 		t.Error(err)
 	}
 }
