@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/ledger"
 	"quorate/hsmsigner/token"
+	hints "quorate/internal/hint"
 	"quorate/internal/pgpsig"
 	"quorate/internal/sqlite"
 )
@@ -31,7 +31,7 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	text, hint := splitHint(err.Error())
+	text, hint := hints.Split(err.Error())
 	if more := advice(err); hint == "" {
 		hint = more
 	}
@@ -56,21 +56,6 @@ func exitCode(err error) int {
 		return exitUsage
 	}
 	return exitFailure
-}
-
-// splitHint takes the last hint out of an error's text and puts it on a line of
-// its own.
-func splitHint(text string) (rest, hint string) {
-	const mark = " (hint: "
-	i := strings.LastIndex(text, mark)
-	if i < 0 {
-		return text, ""
-	}
-	hint, after, ok := strings.Cut(text[i+len(mark):], ")")
-	if !ok {
-		return text, ""
-	}
-	return text[:i] + after, hint
 }
 
 // advice says what to do about errors that come without a hint.

@@ -13,6 +13,7 @@ import (
 
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/token"
+	"quorate/internal/hint"
 	"quorate/internal/pgpsig"
 	"quorate/internal/sigcheck"
 	"quorate/quorum/format"
@@ -235,7 +236,7 @@ func describe(tok *token.Token, k token.Key, configs []hsmsigner.KeyConfig) list
 		err = key.CheckToken(tok)
 	}
 	if err != nil {
-		out.Problem, _ = splitHint(err.Error())
+		out.Problem, _ = hint.Split(err.Error())
 		return out
 	}
 	out.Fingerprint, out.UserIDs, out.Created = key.Certificate.Fingerprint(), key.Certificate.UserIDs(), key.Certificate.Created()

@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"quorate/hsmsigner"
+	"quorate/internal/hint"
 )
 
 type runCmd struct {
@@ -110,7 +111,7 @@ func (c *selftestCmd) Run(ctx context.Context, s *streams) (err error) {
 	// nobody knows what they are to sign.
 	p, err := hsmsigner.LoadPolicy(conf.Policy, time.Now())
 	if err != nil {
-		text, _ := splitHint(err.Error())
+		text, _ := hint.Split(err.Error())
 		fmt.Fprintf(s.err, "note: each key is tested in one format only, without the policy: %s\n", text)
 	}
 	var keys []testedKey
@@ -119,7 +120,7 @@ func (c *selftestCmd) Run(ctx context.Context, s *streams) (err error) {
 	for _, r := range hsmsigner.Selftest(ctx, tok, conf.Keys, p) {
 		k := testedKey{TestResult: r, OK: r.Err == nil, Milliseconds: float64(r.Took.Microseconds()) / 1000}
 		if r.Err != nil {
-			k.Problem, _ = splitHint(r.Err.Error())
+			k.Problem, _ = hint.Split(r.Err.Error())
 			failed = append(failed, r.Err)
 		}
 		keys = append(keys, k)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"quorate/internal/hint"
 	"quorate/internal/render"
 )
 
@@ -128,9 +129,12 @@ func report(err error) int {
 	case ee.err == nil:
 		return ee.code
 	}
-	fmt.Fprintln(os.Stderr, "quorate:", render.Message(err.Error()))
-	if ee.hint != "" {
-		fmt.Fprintln(os.Stderr, "hint:", render.Message(ee.hint))
+	text, own := hint.Split(err.Error())
+	fmt.Fprintln(os.Stderr, "quorate:", render.Message(text))
+	for _, h := range []string{own, ee.hint} {
+		if h != "" {
+			fmt.Fprintln(os.Stderr, "hint:", render.Message(h))
+		}
 	}
 	return ee.code
 }

@@ -48,7 +48,7 @@ func (u User) Validate() error {
 		return fmt.Errorf("%w: %s: unknown role %q (hint: one of %v)", ErrInvalidUser, u.Name, u.Role, Roles)
 	case !nkeys.IsValidPublicUserKey(u.NKey):
 		// Not quoted: somebody may have put the seed there.
-		return fmt.Errorf("%w: %s: nkey is not a public user key (hint: it starts with U)", ErrInvalidUser, u.Name)
+		return fmt.Errorf("%w: %s: nkey is not a public user key (hint: it starts with U and has 56 characters; is one mistyped?)", ErrInvalidUser, u.Name)
 	case u.Role == RoleSigner && len(u.Keys) == 0:
 		return fmt.Errorf("%w: %s: a signer needs at least one key name", ErrInvalidUser, u.Name)
 	case u.Role != RoleSigner && len(u.Keys) != 0:

@@ -134,6 +134,21 @@ func TestPoliciesThatCouldSurpriseAreRefused(t *testing.T) {
 	}
 }
 
+// A value of the wrong type is told in the words of the file, with its key.
+func TestWrongTypesAreToldInWords(t *testing.T) {
+	for _, c := range []struct{ old, with, want string }{
+		{`settle = "10m"`, `settle = 10`, "settle is of the wrong type (integer): want text in quotes"},
+		{`quorum = "release"`, `quorum = ["release"]`, "quorum is of the wrong type (array): want text in quotes"},
+		{`version = `, `version = "1" #`, "version is of the wrong type (string): want a whole number"},
+		{`expires = `, `expires = "2027-06-01" #`, `expires "2027-06-01" is not a time; write one such as 2027-06-01T00:00:00Z, without quotes`},
+	} {
+		_, err := policy.Load([]byte(replace(t, good(), c.old, c.with)), now)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "struct") || strings.Contains(err.Error(), "2006") {
+			t.Errorf("%s: %v", c.with, err)
+		}
+	}
+}
+
 func TestACycleThatNoChannelUsesIsRefused(t *testing.T) {
 	text := good() + corekit.Group("x", "1", "y") + corekit.Group("y", "1", "x")
 	if _, err := policy.Load([]byte(text), now); err == nil || !strings.Contains(err.Error(), `group "x" contains itself`) {

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -241,9 +242,32 @@ func explain(err error) error {
 	}
 	var dec *toml.DecodeError
 	if errors.As(err, &dec) {
-		return fmt.Errorf("%w:\n%s", err, dec.String())
+		at := ""
+		if key := dec.Key(); len(key) > 0 {
+			at = key[len(key)-1] + " "
+		}
+		return fmt.Errorf("%s%s:\n%s", at, inWords(err.Error()), inWords(dec.String()))
 	}
-	return err
+	return errors.New(inWords(err.Error()))
+}
+
+// What the decoder says of values of the wrong type is in terms of Go.
+var (
+	wrongType = regexp.MustCompile(`(?:toml: )?cannot decode TOML (\w+) into .* of type ([^\s:]+)`)
+	wrongTime = regexp.MustCompile(`(?:toml: )?parsing time ("[^"]*") as [^\n]*?: cannot parse .*`)
+)
+
+// inWords says the same to people who write policies.
+func inWords(text string) string {
+	text = wrongTime.ReplaceAllString(text, "$1 is not a time; write one such as 2027-06-01T00:00:00Z, without quotes")
+	return wrongType.ReplaceAllStringFunc(text, func(s string) string {
+		m := wrongType.FindStringSubmatch(s)
+		want := map[byte]string{'s': "text in quotes", '[': "a list in brackets", 'u': "a whole number", 'i': "a whole number", 'b': "true or false"}[m[2][0]]
+		if want == "" {
+			want = "something else"
+		}
+		return "is of the wrong type (" + m[1] + "): want " + want
+	})
 }
 
 // match compares with a pattern in which "*" stands for any run of characters,
