@@ -12,7 +12,7 @@ import (
 var update = flag.Bool("update", false, "write the list of commands in docs/cli.md anew")
 
 func TestCommandsAreDocumented(t *testing.T) {
-	parser, err := kong.New(&cli{}, kong.Name("quorate-signer"), kong.Vars{"version": ""})
+	parser, err := kong.New(&cli{}, kong.Name("quorate-signer"), kong.Vars{"version": ""}, kong.Description(description))
 	if err != nil {
 		t.Fatal(err)
 	}

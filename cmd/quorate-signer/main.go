@@ -25,6 +25,8 @@ import (
 // version is set by the linker.
 var version = "0.1.0-dev"
 
+const description = "Signs what enough independent builders built alike, with a key in a token."
+
 // cli is the command line. No flag takes a PIN: others can read a process's
 // arguments.
 type cli struct {
@@ -67,7 +69,7 @@ func run(args []string) int {
 	defer stop()
 	var c cli
 	parser, err := kong.New(&c, kong.Name("quorate-signer"), kong.Writers(s.out, s.err), kong.Vars{"version": "quorate-signer " + version},
-		kong.Description("Signs what enough independent builders built alike, with a key in a token."),
+		kong.Description(description),
 		kong.Bind(s), kong.BindTo(ctx, (*context.Context)(nil)))
 	if err != nil {
 		fmt.Fprintln(s.err, "quorate-signer:", err)

@@ -9,7 +9,7 @@ import (
 )
 
 func TestCommandsAreDocumented(t *testing.T) {
-	parser, err := kong.New(&cli{}, kong.Name("quorate"), kong.Vars{"version": ""})
+	parser, err := kong.New(&cli{}, kong.Name("quorate"), kong.Vars{"version": ""}, kong.Description(description))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,8 @@ const (
 // version is set by the linker.
 var version = "0.1.0-dev"
 
+const description = "Signs what enough independent builders built alike."
+
 type cli struct {
 	Agent       agentCmd       `cmd:"" help:"Run builds and publish what came out (for people who run a rebuilder)."`
 	Attest      attestCmd      `cmd:"" help:"Publish a statement about files that were built by other means."`
@@ -92,7 +94,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	var c cli
 	parser, err := kong.New(&c, kong.Name("quorate"), kong.Vars{"version": "quorate " + version},
-		kong.Description("Signs what enough independent builders built alike."))
+		kong.Description(description))
 	if err != nil {
 		return report(err)
 	}
