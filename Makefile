@@ -27,6 +27,7 @@ MANDIR       ?= $(PREFIX)/share/man
 DOCDIR       ?= $(PREFIX)/share/doc/quorate
 UNITDIR      ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR  ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR  ?= $(PREFIX)/lib/tmpfiles.d
 BASHCOMPDIR  ?= $(PREFIX)/share/bash-completion/completions
 
 .PHONY: demo test build install reproducible bench lint clean
@@ -46,11 +47,12 @@ install:
 		[ -x $$program ] || { echo "install: $$program is missing; make build makes it" >&2; exit 1; }; \
 	done
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(DOCDIR)' '$(DESTDIR)$(UNITDIR)' \
-		'$(DESTDIR)$(SYSUSERSDIR)' '$(DESTDIR)$(BASHCOMPDIR)'
+		'$(DESTDIR)$(SYSUSERSDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(BASHCOMPDIR)'
 	install -m 755 $(BIN)/quorate $(BIN)/quorate-signer '$(DESTDIR)$(BINDIR)'
 	install -m 644 docs/man/quorate.1 docs/man/quorate-signer.1 '$(DESTDIR)$(MANDIR)/man1'
 	install -m 644 README.md docs/*.md docs/openapi.yaml '$(DESTDIR)$(DOCDIR)'
-	install -m 644 docs/systemd/quorate.conf '$(DESTDIR)$(SYSUSERSDIR)'
+	install -m 644 docs/systemd/sysusers.conf '$(DESTDIR)$(SYSUSERSDIR)/quorate.conf'
+	install -m 644 docs/systemd/tmpfiles.conf '$(DESTDIR)$(TMPFILESDIR)/quorate.conf'
 	install -m 644 docs/completions/quorate docs/completions/quorate-signer '$(DESTDIR)$(BASHCOMPDIR)'
 	@for unit in docs/systemd/*.service; do \
 		to='$(DESTDIR)$(UNITDIR)'/$${unit##*/}; echo "install $$to"; \

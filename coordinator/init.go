@@ -38,10 +38,13 @@ var seeds = []struct {
 }
 
 // Init makes a state directory. It is built beside its place and moved there when
-// it is whole, so a crash leaves nothing that looks like one. An existing one is
-// never touched: it may hold the only copy of keys and of the record.
+// it is whole, so a crash leaves nothing that looks like one. A directory that is
+// there and empty is kept, because it may be a volume, or the one that a package
+// made for a user who can make none beside it. One that holds anything is never
+// touched: it may have the only copy of keys and of the record.
 func Init(o InitOptions) (err error) {
-	if err := checkVacant(o.State); err != nil {
+	exists, err := checkVacant(o.State)
+	if err != nil {
 		return err
 	}
 	policyPath, err := filepath.Abs(o.Policy)
@@ -56,11 +59,17 @@ func Init(o InitOptions) (err error) {
 	if err != nil {
 		return configError("quorate policy check "+policyPath, "init: %w", err)
 	}
-	parent := filepath.Dir(filepath.Clean(o.State))
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	place := o.State
+	if !exists {
+		place = filepath.Dir(filepath.Clean(o.State))
+		err = os.MkdirAll(place, 0o755)
+	} else {
+		err = os.Chmod(place, 0o700)
+	}
+	if err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
-	tmp, err := os.MkdirTemp(parent, ".quorate-init-")
+	tmp, err := os.MkdirTemp(place, ".quorate-init-")
 	if err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
@@ -73,26 +82,56 @@ func Init(o InitOptions) (err error) {
 	if err := fill(tmp, o, p); err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
-	if err := os.Remove(o.State); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("init: %w", err) // not empty any more
+	if exists {
+		err = moveInto(tmp, o.State)
+	} else {
+		err = os.Rename(tmp, o.State)
 	}
-	if err := os.Rename(tmp, o.State); err != nil {
+	if err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
 	return nil
 }
 
-func checkVacant(dir string) error {
+// lostFound is what a new volume is made with; it is nobody's.
+const lostFound = "lost+found"
+
+// checkVacant says whether the directory is there, and wants it empty if it is.
+func checkVacant(dir string) (exists bool, err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return false, nil
 	case err != nil:
-		return fmt.Errorf("init: %w", err)
-	case len(entries) > 0:
-		return configError("choose another directory, or move this one away", "init: %s is not empty", dir)
+		return false, fmt.Errorf("init: %w", err)
 	}
-	return nil
+	for _, e := range entries {
+		if e.Name() != lostFound || !e.IsDir() {
+			return true, configError("choose another directory, or move what is in it away", "init: %s is not empty", dir)
+		}
+	}
+	return true, nil
+}
+
+// moveInto moves everything from tmp, the configuration last: without it nothing
+// starts, so a crash before leaves what nobody takes for a coordinator.
+func moveInto(tmp, dir string) error {
+	entries, err := os.ReadDir(tmp)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == fileConfig {
+			continue
+		}
+		if err := os.Rename(filepath.Join(tmp, e.Name()), filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(filepath.Join(tmp, fileConfig), filepath.Join(dir, fileConfig)); err != nil {
+		return err
+	}
+	return os.Remove(tmp)
 }
 
 func fill(dir string, o InitOptions, p *policy.Policy) error {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,8 +59,34 @@ func TestInitRefusesWhatExists(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
-	check(t, os.Mkdir(w.path("empty"), 0o700))
-	check(t, coordinator.Init(coordinator.InitOptions{State: w.path("empty"), Policy: w.path("policy.toml"), Now: time.Now()}))
+}
+
+// A package makes the directory for a user who cannot write beside it, and a volume
+// comes with a folder of its own: the directory itself must stay.
+func TestInitKeepsAnEmptyDirectory(t *testing.T) {
+	w := newWorld(t)
+	dir := w.path("given")
+	check(t, os.MkdirAll(filepath.Join(dir, "lost+found"), 0o755))
+	before := must(os.Stat(dir))(t)
+	check(t, coordinator.Init(coordinator.InitOptions{State: dir, Policy: w.path("policy.toml"), Now: time.Now()}))
+	after := must(os.Stat(dir))(t)
+	if !os.SameFile(before, after) {
+		t.Error("the directory was replaced")
+	}
+	if after.Mode().Perm() != 0o700 {
+		t.Errorf("the directory has mode %v", after.Mode())
+	}
+	var names []string
+	for _, e := range must(os.ReadDir(dir))(t) {
+		names = append(names, e.Name())
+	}
+	want := []string{"coordinator.db", "coordinator.nk", "coordinator.toml", "lost+found", "tooling.nk", "users.toml"}
+	if !slices.Equal(names, want) {
+		t.Errorf("in it: %q, want %q", names, want)
+	}
+	must(coordinator.LoadConfig(dir))(t)
+	err := coordinator.Init(coordinator.InitOptions{State: dir, Policy: w.path("policy.toml"), Now: time.Now()})
+	wantConfigError(t, err, "not empty")
 }
 
 func TestSecretsAreForTheOwnerOnly(t *testing.T) {

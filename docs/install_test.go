@@ -34,7 +34,7 @@ func TestInstall(t *testing.T) {
 		"usr/bin/quorate", "usr/bin/quorate-signer",
 		"usr/lib/systemd/system/quorate-agent@.service", "usr/lib/systemd/system/quorate-coordinator.service",
 		"usr/lib/systemd/system/quorate-importer@.service", "usr/lib/systemd/system/quorate-signer.service",
-		"usr/lib/sysusers.d/quorate.conf",
+		"usr/lib/sysusers.d/quorate.conf", "usr/lib/tmpfiles.d/quorate.conf",
 		"usr/share/bash-completion/completions/quorate", "usr/share/bash-completion/completions/quorate-signer",
 		"usr/share/doc/quorate/README.md", "usr/share/doc/quorate/openapi.yaml",
 		"usr/share/man/man1/quorate-signer.1", "usr/share/man/man1/quorate.1",

@@ -55,7 +55,7 @@ type coordinatorInitCmd struct {
 }
 
 func (coordinatorInitCmd) Help() string {
-	return `Makes the directory with coordinator.toml, coordinator.db, users.toml and the seeds coordinator.nk and tooling.nk. It refuses a directory that holds anything.
+	return `Makes the directory with coordinator.toml, coordinator.db, users.toml and the seeds coordinator.nk and tooling.nk. It refuses a directory that holds anything; an empty one is kept.
 
 Seeds are secrets: give tooling.nk to whoever may ask for builds, and keep coordinator.nk where it is. Builders and signers make their own and are enrolled.`
 }
