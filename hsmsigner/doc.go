@@ -17,10 +17,11 @@
 //     is refused and raises an alarm.
 //   - No artifact here. A request carries digests and the state of a hash, and is
 //     at most a few megabytes large whatever the size of the file.
-//   - Nothing unverified leaves. Each signature is verified when it is made and
-//     again as it stands in the answer, by another implementation than the one
-//     that made it, before the answer is written to the ledger; only what is in
-//     the ledger is published.
+//   - Nothing unverified leaves. Each signature is verified as it stands in the
+//     bytes of the answer, by another implementation than the one that made it,
+//     before the answer is written to the ledger; only what is in the ledger is
+//     published. If one is bad, they are made again with a check at each step,
+//     which tells a broken token from a broken process.
 //   - The same request gets the same bytes, for ever: a request's id is looked up
 //     in the ledger before anything else is asked, policy and token included.
 //   - A kill at any point loses nothing and changes no answer: what was not

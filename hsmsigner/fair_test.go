@@ -30,6 +30,10 @@ func (s *stepToken) Sign(_ context.Context, label string, _ crypto.Hash, _ []byt
 	return nil, nil
 }
 
+func (s *stepToken) SignUnverified(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error) {
+	return s.Sign(ctx, label, hash, digest)
+}
+
 func requestOf(channel string, n byte) *quorum.Request {
 	return &quorum.Request{ID: statement.SHA256{n}, Channel: channel}
 }
@@ -52,7 +56,7 @@ func TestHugeRequestTakesTurns(t *testing.T) {
 	var all sync.WaitGroup
 	sign := func(r *quorum.Request, label string) {
 		all.Go(func() {
-			if _, err := turns.Of(tok, r).Sign(t.Context(), label, crypto.SHA256, nil); err != nil {
+			if _, err := turns.Of(tok, r).SignUnverified(t.Context(), label, crypto.SHA256, nil); err != nil {
 				t.Error(err)
 			}
 		})

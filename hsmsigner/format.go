@@ -29,8 +29,8 @@ type reasons struct {
 
 // makeFrom is the maker of a format that is made from digests alone.
 func makeFrom(f policy.Format) makeFunc {
-	return func(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error) {
-		h, err := k.handle(ctx, tok)
+	return func(ctx context.Context, tok access, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error) {
+		h, err := tok.handle(ctx, k)
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +39,8 @@ func makeFrom(f policy.Format) makeFunc {
 }
 
 // signDigests makes a signature over the file with those digests. What the key
-// answers is verified in there, and the whole read back by other code than wrote it.
+// answers is verified in there, unless it is a key's without, and the whole read
+// back by other code than wrote it.
 func signDigests(f policy.Format, k *sigformat.Key, cert *x509.Certificate, d quorum.Digests, at time.Time, s *vsa.Summary) ([]byte, error) {
 	switch f {
 	case format.SSHSIG:

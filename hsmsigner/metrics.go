@@ -102,6 +102,18 @@ const (
 func (t meteredToken) Sign(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error) {
 	start := time.Now()
 	sig, err := t.Token.Sign(ctx, label, hash, digest)
+	t.observe(ctx, label, start, err)
+	return sig, err
+}
+
+func (t meteredToken) SignUnverified(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error) {
+	start := time.Now()
+	sig, err := t.Token.SignUnverified(ctx, label, hash, digest)
+	t.observe(ctx, label, start, err)
+	return sig, err
+}
+
+func (t meteredToken) observe(ctx context.Context, label string, start time.Time, err error) {
 	switch {
 	case err == nil:
 		t.metrics.tokenSeconds.WithLabelValues(label).Observe(time.Since(start).Seconds())
@@ -112,5 +124,4 @@ func (t meteredToken) Sign(ctx context.Context, label string, hash crypto.Hash, 
 	default:
 		t.metrics.tokenErrors.WithLabelValues(label, classPermanent).Inc()
 	}
-	return sig, err
 }

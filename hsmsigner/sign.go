@@ -12,6 +12,7 @@ import (
 
 	"quorate/hsmsigner/ledger"
 	"quorate/internal/pgpsig"
+	"quorate/internal/sigformat"
 	"quorate/quorum"
 	"quorate/quorum/format"
 	"quorate/quorum/hashstate"
@@ -21,7 +22,7 @@ import (
 
 // makeFunc makes one signature. It takes the approval itself, not what was
 // approved, so that the token cannot be asked without one.
-type makeFunc func(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error)
+type makeFunc func(ctx context.Context, tok access, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error)
 
 // checkFunc checks one signature once more as it stands in the answer.
 type checkFunc func(p *permit, k Key, o quorum.SignedOutput) error
@@ -40,14 +41,53 @@ var (
 	}
 )
 
-// sign asks the token for every output of the request and writes the answer.
+// access is the token as one request may use it. What it gives is verified when the
+// whole answer is, so one time is enough as long as all is well. Once a signature was
+// bad the token is doubted: then each place where something can go wrong verifies
+// for itself, so that it is known which one it was.
+type access struct {
+	Token
+	doubted bool
+}
+
+func (a access) sign(ctx context.Context, label string) pgpsig.SignFunc {
+	if a.doubted {
+		return signer(ctx, a.Token, label)
+	}
+	return func(hash crypto.Hash, digest []byte) ([]byte, error) {
+		return a.SignUnverified(ctx, label, hash, digest)
+	}
+}
+
+// handle is a key of the token as the formats beside OpenPGP sign with it.
+func (a access) handle(ctx context.Context, k Key) (*sigformat.Key, error) {
+	h, err := sigformat.NewKey(k.public, a.sign(ctx, k.Label))
+	if err == nil && !a.doubted {
+		h = h.Unverified()
+	}
+	return h, err
+}
+
+// sign has every output of the request made and verified. If one of them is bad,
+// they are all made a second time.
 func (s *Signer) sign(ctx context.Context, t *trace, p *permit) (*ledger.Record, *denial) {
+	tok := access{Token: s.turns.of(s.token, p.approval.Request())}
+	rec, den := s.attempt(ctx, t, p, tok)
+	if den == nil || den.Code != quorum.RefuseSignatureCheck {
+		return rec, den
+	}
+	s.log.Error("a signature does not verify; the token is asked again, and each step verified", "request", p.approval.Request().ID, "error", den.cause)
+	tok.doubted = true
+	return s.attempt(ctx, t, p, tok)
+}
+
+// attempt asks the token for every output of the request and writes the answer.
+func (s *Signer) attempt(ctx context.Context, t *trace, p *permit, tok access) (*ledger.Record, *denial) {
 	r := p.approval.Request()
 	answer := &quorum.Answer{Version: quorum.Version, ID: r.ID, Channel: r.Channel, Target: r.Target, Stage: r.Stage,
 		Artifact: r.Artifact, Digest: r.Digest, Policy: p.policy,
 		Evidence: p.approval.EvidenceDigest(), Statements: statementIDs(r.Evidence)}
 	why := reasons{notations(p), summary(p)}
-	tok := s.turns.of(s.token, r)
 	for _, o := range p.outputs {
 		sig, err := o.make(ctx, tok, p.approval, o.key, p.at, why)
 		if err != nil {
@@ -102,21 +142,27 @@ func record(a *quorum.Answer, data []byte) *ledger.Record {
 
 // makeOpenPGP continues the hash of the file, which nobody here has ever seen,
 // with the fields of the signature.
-func makeOpenPGP(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error) {
+func makeOpenPGP(ctx context.Context, tok access, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error) {
 	h, err := a.State().Resume()
 	if err != nil {
 		return nil, err
 	}
-	return pgpsig.SignDetached(k.Certificate, h, crypto.SHA512, at, why.notations, signer(ctx, tok, k.Label))
+	if tok.doubted {
+		return pgpsig.SignDetached(k.Certificate, h, crypto.SHA512, at, why.notations, tok.sign(ctx, k.Label))
+	}
+	return pgpsig.MakeDetached(k.Certificate, h, crypto.SHA512, at, why.notations, tok.sign(ctx, k.Label))
 }
 
 // makeCleartext does the same with the text, of which the quorum gave the state.
-func makeCleartext(ctx context.Context, tok Token, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error) {
+func makeCleartext(ctx context.Context, tok access, a *quorum.Approval, k Key, at time.Time, why reasons) ([]byte, error) {
 	h, err := a.TextState().Resume()
 	if err != nil {
 		return nil, err
 	}
-	return pgpsig.SignText(k.Certificate, h, crypto.SHA512, at, why.notations, signer(ctx, tok, k.Label))
+	if tok.doubted {
+		return pgpsig.SignText(k.Certificate, h, crypto.SHA512, at, why.notations, tok.sign(ctx, k.Label))
+	}
+	return pgpsig.MakeText(k.Certificate, h, crypto.SHA512, at, why.notations, tok.sign(ctx, k.Label))
 }
 
 func isSignatureCheck(err error) bool { return errors.Is(err, pgpsig.ErrSignatureCheck) }

@@ -22,8 +22,10 @@ import (
 type Token interface {
 	// Key returns the public half of the private key with the label.
 	Key(label string) (token.Key, error)
-	// Sign signs a digest as package token describes it.
+	// Sign signs a digest as package token describes it, and verifies the signature.
 	Sign(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error)
+	// SignUnverified does not. Where what it gives turns out to be bad, Sign is asked.
+	SignUnverified(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error)
 }
 
 // Options are the parts of a [Signer]. All but Now and Logger must be set.

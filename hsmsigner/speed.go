@@ -199,7 +199,7 @@ func (b *bench) beside(ctx context.Context, s *Speed) error {
 	for range 2 * b.Workers {
 		wg.Go(func() {
 			for b.signer.turns.take(huge, "huge", "huge") == nil {
-				if _, err := b.Token.Sign(huge, b.Key.Label, crypto.SHA512, digest[:]); err != nil {
+				if _, err := b.Token.SignUnverified(huge, b.Key.Label, crypto.SHA512, digest[:]); err != nil {
 					end() // it is measured without, and the next measurement fails
 				}
 				b.signer.turns.giveBack()

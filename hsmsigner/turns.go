@@ -99,6 +99,15 @@ func (t *inTurn) Sign(ctx context.Context, label string, hash crypto.Hash, diges
 	return t.Token.Sign(ctx, label, hash, digest)
 }
 
+// SignUnverified waits for its turn.
+func (t *inTurn) SignUnverified(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error) {
+	if err := t.turns.take(ctx, t.channel, t.request); err != nil {
+		return nil, err
+	}
+	defer t.turns.giveBack()
+	return t.Token.SignUnverified(ctx, label, hash, digest)
+}
+
 // depth is how many operations wait for their turn.
 func (t *turns) depth() int {
 	t.mu.Lock()

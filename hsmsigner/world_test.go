@@ -127,16 +127,27 @@ func (w *world) options() hsmsigner.Options {
 type watchedToken struct {
 	hsmsigner.Token
 	signs atomic.Int64
-	sign  func(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error)
-	key   func(label string) (token.Key, error)
+	// verified is how many of them were Sign, and not SignUnverified.
+	verified atomic.Int64
+	sign     func(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error)
+	key      func(label string) (token.Key, error)
 }
 
 func (w *watchedToken) Sign(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error) {
 	w.signs.Add(1)
+	w.verified.Add(1)
 	if w.sign != nil {
 		return w.sign(ctx, label, hash, digest)
 	}
 	return w.Token.Sign(ctx, label, hash, digest)
+}
+
+func (w *watchedToken) SignUnverified(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error) {
+	w.signs.Add(1)
+	if w.sign != nil {
+		return w.sign(ctx, label, hash, digest)
+	}
+	return w.Token.SignUnverified(ctx, label, hash, digest)
 }
 
 func (w *watchedToken) Key(label string) (token.Key, error) {

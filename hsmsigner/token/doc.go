@@ -1,12 +1,13 @@
 // Package token signs with keys that live in a PKCS#11 token. It is the only
 // package that uses cgo, and everything PKCS#11 is behind its small API.
 //
-// A caller that signs needs five methods of [Token]; whoever puts the module
+// A caller that signs needs six methods of [Token]; whoever puts the module
 // into a child process, to be able to kill a call that hangs, implements these:
 //
 //	Key(label string) (Key, error)
 //	Keys() []Key
 //	Sign(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error)
+//	SignUnverified(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error)
 //	Stats() Stats
 //	Close() error
 //
@@ -16,8 +17,8 @@
 //     own one session each; one more session is only there to keep the login
 //     alive, because closing the last session logs out (PKCS#11 v3.1 section
 //     5.6.7).
-//   - Every signature was verified with the public key that was read when the
-//     key was first seen. A token that exchanges keys gets ErrBadSignature.
+//   - Every signature of Sign was verified with the public key that was read when
+//     the key was first seen. A token that exchanges keys gets ErrBadSignature.
 //   - Sessions that saw any error are thrown away. Lost sessions, a token that
 //     went away and came back, and a module that must be initialised again are
 //     healed inside Sign, within a bounded number of attempts.

@@ -16,7 +16,7 @@ type Stats struct {
 	Reopens        uint64 // losses that were healed
 	ReopenFailures uint64 // attempts to heal that failed
 	Retries        uint64 // calls into the module that were repeated
-	Signatures     uint64 // verified signatures returned
+	Signatures     uint64 // returned
 	Failures       uint64 // calls of Sign that returned an error
 	QueueDepth     int    // calls of Sign that wait for a worker
 	Busy           int    // workers inside the module
@@ -53,9 +53,18 @@ type request struct {
 	hash   crypto.Hash
 	digest []byte
 	input  []byte
-	unused bool        // the signature is thrown away
+	use    use
 	answer chan answer // buffered: the caller may have left
 }
+
+// use is what becomes of a signature.
+type use int
+
+const (
+	verified   use = iota // it is verified here
+	unverified            // the caller verifies what it makes of it
+	unused                // it is thrown away
+)
 
 type answer struct {
 	sig []byte
@@ -73,7 +82,18 @@ type answer struct {
 //
 // Errors are Permanent or Unavailable; see IsUnavailable.
 func (t *Token) Sign(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error) {
-	sig, err := t.sign(ctx, label, hash, digest, false)
+	return t.counted(ctx, label, hash, digest, verified)
+}
+
+// SignUnverified is Sign without the check. It is for callers who verify what they
+// make of the signature, and ask Sign when that does not verify: only Sign tells a
+// confused session or a broken token from a good one.
+func (t *Token) SignUnverified(ctx context.Context, label string, hash crypto.Hash, digest []byte) ([]byte, error) {
+	return t.counted(ctx, label, hash, digest, unverified)
+}
+
+func (t *Token) counted(ctx context.Context, label string, hash crypto.Hash, digest []byte, u use) ([]byte, error) {
+	sig, err := t.sign(ctx, label, hash, digest, u)
 	if err != nil {
 		t.counts.failures.Add(1)
 		return nil, wrap(fmt.Sprintf("sign with key %q", label), err)
@@ -85,11 +105,11 @@ func (t *Token) Sign(ctx context.Context, label string, hash crypto.Hash, digest
 // Exercise has a worker make a signature and throw it away unseen and unverified:
 // the token's own speed is measured with it, the limit of everything around it.
 func (t *Token) Exercise(ctx context.Context, label string, hash crypto.Hash, digest []byte) error {
-	_, err := t.sign(ctx, label, hash, digest, true)
+	_, err := t.sign(ctx, label, hash, digest, unused)
 	return wrap(fmt.Sprintf("exercise key %q", label), err)
 }
 
-func (t *Token) sign(ctx context.Context, label string, hash crypto.Hash, digest []byte, unused bool) ([]byte, error) {
+func (t *Token) sign(ctx context.Context, label string, hash crypto.Hash, digest []byte, u use) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -103,7 +123,7 @@ func (t *Token) sign(ctx context.Context, label string, hash crypto.Hash, digest
 	if err != nil {
 		return nil, err
 	}
-	r := &request{ctx: ctx, key: k, hash: hash, digest: digest, input: input, unused: unused, answer: make(chan answer, 1)}
+	r := &request{ctx: ctx, key: k, hash: hash, digest: digest, input: input, use: u, answer: make(chan answer, 1)}
 	if err := t.enqueue(r); err != nil {
 		return nil, err
 	}
@@ -234,8 +254,11 @@ func (w *worker) signIn(l *login, r *request) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make signature: %w", err)
 	}
-	if r.unused {
+	switch r.use {
+	case unused:
 		return nil, nil
+	case unverified:
+		return sig, nil
 	}
 	return sig, r.key.verify(r.hash, r.digest, sig)
 }

@@ -118,7 +118,7 @@ func (c *child) read() {
 
 func (c *child) sort(f frame) error {
 	switch f.kind {
-	case kindSign, kindLookup:
+	case kindSign, kindSignUnverified, kindLookup:
 		c.jobs <- f
 		return nil
 	case kindPIN, kindNoPIN:
@@ -191,7 +191,11 @@ func (c *child) answer(ctx context.Context, tok *token.Token, f frame) frame {
 	if err != nil {
 		return encodeError(err).frame(0)
 	}
-	sig, err := tok.Sign(ctx, label, crypto.Hash(hash), digest)
+	sign := tok.Sign
+	if f.kind == kindSignUnverified {
+		sign = tok.SignUnverified
+	}
+	sig, err := sign(ctx, label, crypto.Hash(hash), digest)
 	if err != nil {
 		return encodeError(err).frame(0)
 	}

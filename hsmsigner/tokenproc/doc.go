@@ -3,7 +3,7 @@
 //
 // [Start] executes the program's own binary again with the argument [Command];
 // there, [Main] opens the token and serves requests from its standard input.
-// [Proxy] has the five methods of token.Token and can stand in its place.
+// [Proxy] has the six methods of token.Token and can stand in its place.
 //
 // Guarantees:
 //
@@ -16,9 +16,9 @@
 //   - Sign returns when a request has outlived its tries, with an error of class
 //     [token.Unavailable]. A module that crashes with every signature costs a
 //     bounded number of children per request, started with growing pauses.
-//   - Every signature was verified in this process, with the public key that was
-//     first seen under the label since Start. What the child believes does not
-//     count.
+//   - Every signature of Sign was verified in this process, with the public key
+//     that was first seen under the label since Start. What the child believes does
+//     not count. SignUnverified leaves that to its caller.
 //   - The PIN crosses the pipe when the token asks for it, and occurs in no
 //     argument, environment, error or log line. What the module wrote to its
 //     standard error is logged without it.

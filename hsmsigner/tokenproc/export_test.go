@@ -35,11 +35,12 @@ func ReadFrame(r io.Reader) (Frame, error) {
 
 // Kinds that fake children send.
 const (
-	KindState     = byte(kindState)
-	KindSignature = byte(kindSignature)
-	KindAskPIN    = byte(kindAskPIN)
-	KindLookup    = byte(kindLookup)
-	KindClosed    = byte(kindClosed)
+	KindState          = byte(kindState)
+	KindSignature      = byte(kindSignature)
+	KindAskPIN         = byte(kindAskPIN)
+	KindLookup         = byte(kindLookup)
+	KindSignUnverified = byte(kindSignUnverified)
+	KindClosed         = byte(kindClosed)
 )
 
 // FakeState is the answer of a child whose token has one Ed25519 key.

@@ -57,7 +57,7 @@ func fakeChild(args []string) int {
 			return 0
 		}
 		answer := tokenproc.Frame{Kind: tokenproc.KindState, ID: f.ID, Body: tokenproc.FakeState("key", key.Public().(ed25519.PublicKey))}
-		if f.Kind == 2 {
+		if f.Kind == 2 || f.Kind == tokenproc.KindSignUnverified {
 			answer = fakeAnswer(f, key, wrong)
 		}
 		if _, err := os.Stdout.Write(answer.Append(nil)); err != nil {
@@ -162,6 +162,27 @@ func TestMisbehaviour(t *testing.T) {
 	}
 }
 
+// TestUnverifiedFromALiar: what was not asked to be verified comes as the child gave
+// it. Sign finds out, and ends the child.
+func TestUnverifiedFromALiar(t *testing.T) {
+	p := fakes(t, "wrong bit", filepath.Join(t.TempDir(), "done")).start(t)
+	sig := must(p.SignUnverified(t.Context(), "key", crypto.SHA256, digest(1)))(t)
+	if key := must(p.Key("key"))(t).Public.(ed25519.PublicKey); ed25519.Verify(key, digest(1), sig) {
+		t.Error("the child was to lie")
+	}
+	if s := p.Process(); s.Restarts != 0 {
+		t.Errorf("%+v", s)
+	}
+	f := fakes(t, "wrong bit")
+	liar := f.start(t)
+	must(liar.SignUnverified(t.Context(), "key", crypto.SHA256, digest(1)))(t)
+	_, err := liar.Sign(t.Context(), "key", crypto.SHA256, digest(1))
+	wantIs(t, err, token.ErrBadSignature, token.Permanent)
+	if !strings.Contains(f.log.String(), "returned a signature that does not verify") {
+		t.Error("the child was not found out")
+	}
+}
+
 // slowPIN gives no PIN before the test is over, so that the child's second
 // question comes before the answer to the first.
 func slowPIN(t *testing.T) func() ([]byte, error) {
@@ -251,8 +272,8 @@ func TestChildAlone(t *testing.T) {
 		"nothing":       nil,
 		"not a frame":   []byte("hello, are you there?"),
 		"not open":      tokenproc.Frame{Kind: 2}.Append(nil),
-		"other version": tokenproc.Frame{Kind: 1, Body: []byte(`{"version":2}`)}.Append(nil),
-		"unknown field": tokenproc.Frame{Kind: 1, Body: []byte(`{"version":1,"extra":0}`)}.Append(nil),
+		"other version": tokenproc.Frame{Kind: 1, Body: []byte(`{"version":1}`)}.Append(nil),
+		"unknown field": tokenproc.Frame{Kind: 1, Body: []byte(`{"version":2,"extra":0}`)}.Append(nil),
 	} {
 		var out bytes.Buffer
 		if err := tokenproc.Child(t.Context(), bytes.NewReader(in), &out); err == nil || out.Len() > 0 {

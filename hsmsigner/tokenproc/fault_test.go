@@ -6,9 +6,11 @@ import (
 	"bufio"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -76,6 +78,29 @@ func TestLiar(t *testing.T) {
 	wantIs(t, ask(t.Context(), p, "p256", crypto.SHA256, digest(1)), token.ErrBadSignature, token.Permanent)
 	f.Clear(t, "C_Sign", "liar")
 	mustSign(t, p, token.P256)
+	if s := p.Process(); s.Restarts != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestLiarUnverified: the token's own check is not made when it was not asked for.
+func TestLiarUnverified(t *testing.T) {
+	f := newFaulty(t)
+	p := f.start(t)
+	key := must(p.Key("p256"))(t).Public.(*ecdsa.PublicKey)
+	good := func() bool {
+		sig := must(p.SignUnverified(t.Context(), "p256", crypto.SHA256, digest(1)))(t)
+		half := len(sig) / 2
+		return ecdsa.Verify(key, digest(1), new(big.Int).SetBytes(sig[:half]), new(big.Int).SetBytes(sig[half:]))
+	}
+	if !good() {
+		t.Error("a good token signs badly")
+	}
+	f.Set(t, "C_Sign", "liar")
+	if good() {
+		t.Error("the token was to lie")
+	}
+	wantIs(t, ask(t.Context(), p, "p256", crypto.SHA256, digest(1)), token.ErrBadSignature, token.Permanent)
 	if s := p.Process(); s.Restarts != 0 {
 		t.Errorf("%+v", s)
 	}

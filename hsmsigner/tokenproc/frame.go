@@ -31,11 +31,12 @@ type kind byte
 
 const (
 	// From the parent.
-	kindOpen   kind = iota + 1 // openMessage; the first frame
-	kindSign                   // see appendSign
-	kindLookup                 // a label
-	kindPIN                    // the PIN as it is
-	kindNoPIN                  // errorMessage
+	kindOpen           kind = iota + 1 // openMessage; the first frame
+	kindSign                           // see appendSign
+	kindLookup                         // a label
+	kindPIN                            // the PIN as it is
+	kindNoPIN                          // errorMessage
+	kindSignUnverified                 // as kindSign; the child does not verify
 
 	// From the child.
 	kindState     // stateMessage; answers kindOpen, and comes by itself after changes

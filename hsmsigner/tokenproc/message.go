@@ -12,7 +12,7 @@ import (
 
 // version is in the first frame: a command of one's own may start another
 // version of the program.
-const version = 1
+const version = 2
 
 // openMessage is a token.Config without the PIN.
 type openMessage struct {

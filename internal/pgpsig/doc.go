@@ -7,9 +7,10 @@
 //
 // What the package guarantees:
 //
-//   - Nothing unverified leaves: [SignDetached] and [MakeCertificate] return
-//     bytes only after a second implementation (ProtonMail/go-crypto) has
-//     parsed them and verified them under the certificate.
+//   - Nothing unverified leaves: [SignDetached], [SignText] and [MakeCertificate]
+//     return bytes only after a second implementation (ProtonMail/go-crypto) has
+//     parsed them and verified them under the certificate. [MakeDetached] and
+//     [MakeText] leave that to their caller.
 //   - A hash state given to the package is cloned, never consumed.
 //   - What is written is small and fixed: version 4, document type 0x00, no
 //     randomness. The same inputs give the same bytes, unless the SignFunc

@@ -56,13 +56,33 @@ func SignText(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time,
 	return textKind.signAndVerify(c, state, h, created, notations, sign)
 }
 
+// MakeDetached is SignDetached without the verification: what it returns may be
+// anything that the signer answered. It is for callers who verify by VerifyDetached
+// the bytes that they are about to release, which makes a second time superfluous.
+func MakeDetached(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
+	return binaryKind.makeOnly(c, state, h, created, notations, sign)
+}
+
+// MakeText is MakeDetached for a text, to be verified by VerifyText.
+func MakeText(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
+	return textKind.makeOnly(c, state, h, created, notations, sign)
+}
+
 func (k kind) signAndVerify(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
-	sig, err := k.make(c, state, h, created, notations, sign)
+	sig, err := k.makeOnly(c, state, h, created, notations, sign)
 	if err != nil {
-		return nil, fmt.Errorf("sign %s: %w", k.sign, err)
+		return nil, err
 	}
 	if _, err := k.verify(c, state, sig); err != nil {
 		return nil, fmt.Errorf("sign %s: %w: %w", k.sign, ErrSignatureCheck, err)
+	}
+	return sig, nil
+}
+
+func (k kind) makeOnly(c *Certificate, state hash.Hash, h crypto.Hash, created time.Time, notations []Notation, sign SignFunc) ([]byte, error) {
+	sig, err := k.make(c, state, h, created, notations, sign)
+	if err != nil {
+		return nil, fmt.Errorf("sign %s: %w", k.sign, err)
 	}
 	return sig, nil
 }

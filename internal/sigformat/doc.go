@@ -12,7 +12,9 @@
 //   - Nothing unverified leaves. Each answer of the private key is verified by
 //     the standard library, and each finished signature is read back and verified
 //     by code that shares nothing with its writer but the constants. What fails
-//     is [ErrSignatureCheck], and no bytes are returned.
+//     is [ErrSignatureCheck], and no bytes are returned. Who asks for the first of
+//     the two to be left out ([Key.Unverified]) verifies what was made: a bare
+//     signature (package rawsig) has no second one.
 //   - Only RSA of 2048 to 8192 bits with PKCS#1 v1.5, ECDSA on P-256 and P-384,
 //     and Ed25519; only SHA-256, SHA-384 and SHA-512.
 //   - Writing adds no randomness and reads no clock: the same inputs give the same

@@ -33,7 +33,7 @@ func Sign(k *sigformat.Key, h crypto.Hash, digest []byte) ([]byte, error) {
 	if err := check(k.Public(), h, digest); err != nil {
 		return nil, err
 	}
-	sig, err := k.Sign(nil, digest, h) // verified by the standard library in there
+	sig, err := k.Sign(nil, digest, h) // verified by the standard library in there, unless the caller does
 	if err != nil {
 		return nil, fmt.Errorf("raw signature: %w", err)
 	}
