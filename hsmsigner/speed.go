@@ -74,6 +74,11 @@ type Speed struct {
 	// processors leaves, whatever else runs. It is zero if it was not measured.
 	Processor float64 `json:"processor,omitzero"`
 
+	// The two processor times of that ratio, for one signature: of C_Sign alone, and
+	// of all that a request takes.
+	LimitCost Milliseconds `json:"limit_cost_ms,omitzero"`
+	Cost      Milliseconds `json:"cost_ms,omitzero"`
+
 	P50      Milliseconds `json:"p50_ms"` // of one request among as many as are worked on at a time
 	P99      Milliseconds `json:"p99_ms"`
 	AloneP50 Milliseconds `json:"alone_p50_ms"` // of one request while there is no other
@@ -150,6 +155,7 @@ func (b *bench) run(ctx context.Context) (*Speed, error) {
 	s.Limit, s.Rate, s.Ratio = limit.perSecond(), rate.perSecond(), middle(ratios)
 	if b.Processor != nil {
 		s.Processor = middle(costs)
+		s.LimitCost, s.Cost = Milliseconds(1e3*limit.cost()), Milliseconds(1e3*rate.cost())
 	}
 	s.P50, s.P99 = percentiles(times)
 	return s, nil
