@@ -96,11 +96,14 @@ var errDamaged = errors.New("the stored answer is damaged (hint: restore nothing
 // bound to something else; then nothing of c is.
 func (l *Ledger) Commit(ctx context.Context, c Commitment, signables ...quorum.SignableDigest) error {
 	err := l.write(ctx, func(tx querier) error {
-		// The constraint decides, not the question that follows it.
-		_, err := tx.ExecContext(ctx, insertCommitment,
-			c.Channel, c.Target, c.Artifact, c.SHA256[:], c.SHA512[:], c.Stage, c.Request[:], stamp(c.At))
+		// The constraint decides; only who lost by it asks what stands there.
+		first, err := inserted(tx.ExecContext(ctx, insertCommitment,
+			c.Channel, c.Target, c.Artifact, c.SHA256[:], c.SHA512[:], c.Stage, c.Request[:], stamp(c.At)))
 		if err != nil {
 			return err
+		}
+		if first {
+			return c.bind(ctx, tx, c, signables)
 		}
 		have := Commitment{Channel: c.Channel, Target: c.Target, Artifact: c.Artifact}
 		row := tx.QueryRowContext(ctx, selectCommitment, c.Channel, c.Target, c.Artifact)
@@ -151,13 +154,15 @@ func (have Commitment) admit(ctx context.Context, tx querier, c Commitment) erro
 // given bytes, or those of an earlier answer.
 func (l *Ledger) Store(ctx context.Context, r Record) (stored []byte, err error) {
 	err = l.write(ctx, func(tx querier) error {
-		earlier, found, err := answer(tx.QueryRowContext(ctx, selectAnswer, r.Request[:]))
-		if err != nil || found {
-			stored = earlier
+		first, err := r.insert(ctx, tx)
+		if stored = r.Answer; err != nil || first {
 			return err
 		}
-		stored = r.Answer
-		return r.insert(ctx, tx)
+		var found bool
+		if stored, found, err = answer(tx.QueryRowContext(ctx, selectAnswer, r.Request[:])); err == nil && !found {
+			err = errDamaged
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store answer: %w", err)
@@ -167,25 +172,35 @@ func (l *Ledger) Store(ctx context.Context, r Record) (stored []byte, err error)
 
 // insert writes the row under the SHA-512 of the commitment, which may be none
 // where the answer has one or the other way round; the body has what was answered.
-func (r *Record) insert(ctx context.Context, tx querier) error {
-	_, err := tx.ExecContext(ctx, insertAnswer,
+// It writes nothing and returns false if the request has an answer.
+func (r *Record) insert(ctx context.Context, tx querier) (first bool, err error) {
+	first, err = inserted(tx.ExecContext(ctx, insertAnswer,
 		r.Request[:], r.Channel, r.Target, r.Stage, r.Artifact, r.SHA256[:], r.SHA512[:],
-		int64(r.PolicyVersion), r.PolicyDigest[:], r.Evidence[:], r.Answer, sum(r.Answer), stamp(r.At))
-	if err != nil {
-		return err
+		int64(r.PolicyVersion), r.PolicyDigest[:], r.Evidence[:], r.Answer, sum(r.Answer), stamp(r.At)))
+	if err != nil || !first {
+		return false, err
 	}
 	for _, s := range r.Signatures {
 		_, err := tx.ExecContext(ctx, insertSignature, r.Request[:], s.Format, s.Key, s.Fingerprint, s.Bytes, stamp(s.SignedAt))
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 	for _, id := range r.Statements {
 		if _, err := tx.ExecContext(ctx, insertStatement, r.Request[:], id[:]); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
+}
+
+// inserted tells whether a row that gives way to an earlier one was written.
+func inserted(result sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n == 1, err
 }
 
 // Answer returns the stored answer to a request.

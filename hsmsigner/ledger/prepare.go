@@ -23,7 +23,8 @@ const (
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT c.sha512 FROM commitment c
 			LEFT JOIN commitment_sha512 l USING (channel, target, artifact)
 			WHERE c.channel = ?2 AND c.target = ?3 AND c.artifact = ?5
-			AND (?7 = zeroblob(64) OR ?7 = c.sha512 OR ?7 = l.sha512)), ?8, ?9, ?10, ?11, ?12, ?13)`
+			AND (?7 = zeroblob(64) OR ?7 = c.sha512 OR ?7 = l.sha512)), ?8, ?9, ?10, ?11, ?12, ?13)
+		ON CONFLICT (request) DO NOTHING`
 	insertSignature = `INSERT INTO signature (request, format, key, fingerprint, bytes, signed_at)
 			VALUES (?, ?, ?, ?, ?, ?)`
 	insertStatement = `INSERT INTO statement (request, statement) VALUES (?, ?)`
