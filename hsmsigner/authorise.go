@@ -26,8 +26,9 @@ type permit struct {
 	channel  *policy.Channel
 	policy   quorum.PolicyRef
 	outputs  []permitted
-	at       time.Time // of the signatures, in whole seconds
-	signer   string    // name of this process
+	evidence []statement.SHA256 // the ids of all statements
+	at       time.Time          // of the signatures, in whole seconds
+	signer   string             // name of this process
 }
 
 // permitted is one signature that may be made.
@@ -68,7 +69,7 @@ func (s *Signer) authorise(ctx context.Context, t *trace, r *quorum.Request) (*p
 		return nil, ledgerDenial(err)
 	}
 	s.testOnlyStage("committed")
-	return &permit{approval, p.Channel(r.Channel), quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, outputs, at, s.name}, nil
+	return &permit{approval, p.Channel(r.Channel), quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, outputs, statementIDs(r.Evidence), at, s.name}, nil
 }
 
 // signables is what the outputs are made from that the digests do not settle. The

@@ -24,7 +24,7 @@ import (
 // reasons is why something is signed, for the formats that can say so.
 type reasons struct {
 	notations []pgpsig.Notation
-	summary   *vsa.Summary
+	summary   func() *vsa.Summary // made for the one format that has it
 }
 
 // makeFrom is the maker of a format that is made from digests alone.
@@ -34,7 +34,11 @@ func makeFrom(f policy.Format) makeFunc {
 		if err != nil {
 			return nil, err
 		}
-		return signDigests(f, h, k.X509, a.Request().Digest, at, why.summary)
+		var s *vsa.Summary
+		if f == format.VSA {
+			s = why.summary()
+		}
+		return signDigests(f, h, k.X509, a.Request().Digest, at, s)
 	}
 }
 
@@ -67,7 +71,7 @@ func summary(p *permit) *vsa.Summary {
 	r := p.approval.Request()
 	return &vsa.Summary{Signer: p.signer, Time: p.at, Artifact: r.Artifact, SHA256: r.Digest.SHA256, SHA512: r.Digest.SHA512,
 		Target: r.Target, Channel: r.Channel, PolicyURI: PolicyURN(p.policy.Version), PolicyDigest: p.policy.Digest,
-		Agreed: agreeing(r, p.approval.Verdict()), Operators: len(p.channel.Roster), Inputs: statementIDs(r.Evidence)}
+		Agreed: agreeing(r, p.approval.Verdict()), Operators: len(p.channel.Roster), Inputs: p.evidence}
 }
 
 // checkDigests verifies a signature against the digests in the request.

@@ -13,6 +13,7 @@ import (
 	"quorate/hsmsigner/ledger"
 	"quorate/internal/pgpsig"
 	"quorate/internal/sigformat"
+	"quorate/internal/sigformat/vsa"
 	"quorate/quorum"
 	"quorate/quorum/format"
 	"quorate/quorum/hashstate"
@@ -86,8 +87,8 @@ func (s *Signer) attempt(ctx context.Context, t *trace, p *permit, tok access) (
 	r := p.approval.Request()
 	answer := &quorum.Answer{Version: quorum.Version, ID: r.ID, Channel: r.Channel, Target: r.Target, Stage: r.Stage,
 		Artifact: r.Artifact, Digest: r.Digest, Policy: p.policy,
-		Evidence: p.approval.EvidenceDigest(), Statements: statementIDs(r.Evidence)}
-	why := reasons{notations(p), summary(p)}
+		Evidence: p.approval.EvidenceDigest(), Statements: p.evidence}
+	why := reasons{notations(p), func() *vsa.Summary { return summary(p) }}
 	for _, o := range p.outputs {
 		sig, err := o.make(ctx, tok, p.approval, o.key, p.at, why)
 		if err != nil {

@@ -34,6 +34,7 @@ var (
 // second ratio is that of processor time, which the soft token needs like
 // everything else here, and which other programs disturb less.
 func BenchmarkSigner(b *testing.B) {
+	hsmsigner.TuneMemory() // as the program does
 	keys := keyConfigs()
 	rsa4096 := hsmsigner.KeyConfig{Label: "rsa4096", Certificate: filepath.Join(b.TempDir(), "rsa4096.asc")}
 	cert := must(hsmsigner.CreateKey(b.Context(), soft.token, hsmsigner.NewKey{Label: "rsa4096", Type: token.RSA4096, UserID: archive, Created: keyTime}))(b)

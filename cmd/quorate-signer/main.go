@@ -19,6 +19,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"quorate/hsmsigner"
 	"quorate/hsmsigner/tokenproc"
 )
 
@@ -56,6 +57,7 @@ type streams struct {
 }
 
 func main() {
+	hsmsigner.TuneMemory()
 	if tokenproc.IsCommand(os.Args) {
 		os.Exit(tokenproc.Main())
 	}
