@@ -17,6 +17,10 @@ import (
 // process that ends had taken was only waiting for its turn.
 const maxAttempts = 5
 
+// maxRemembered bounds the file: what another signer answered stays in it. Beyond it
+// everything is forgotten, which gives requests more attempts.
+const maxRemembered = 4096
+
 // attempts remembers, over the end of the process, which requests it began to work on.
 // What comes for the first time is not written down, so this costs nothing as long as
 // nothing is wrong. The file is not synced: a crash of the system forgets it, which
@@ -64,6 +68,9 @@ func (a *attempts) begin(data []byte) (before int, err error) {
 	defer a.mu.Unlock()
 	id := attemptID(data)
 	before = a.begun[id]
+	if before == 0 && len(a.begun) >= maxRemembered {
+		clear(a.begun)
+	}
 	a.begun[id]++
 	return before, a.write()
 }
