@@ -74,7 +74,7 @@ func at(list []string, i int) string {
 // liveText makes a first policy one for a coordinator of the tests.
 func liveText(text string) string {
 	text = regexp.MustCompile(`(?m)^\[\[channel\]\]\nname    = .*$`).ReplaceAllString(text, "[[channel]]\nname    = \"core\"")
-	return strings.Replace(text, `format = "openpgp", key = "change-me"`, `format = "raw-sha256", key = "k"`, 1)
+	return strings.Replace(text, `key = "change-me"`, `key = "k"`, 1)
 }
 
 // tableRows keeps of a table what does not name people: release, stage, artifact,
