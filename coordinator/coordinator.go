@@ -230,6 +230,7 @@ func (c *Coordinator) startEmbedded(private bool) error {
 		return err
 	}
 	c.users.seen = seen
+	c.users.cert = c.lookAtCertificate()
 	c.server, err = embedded.Start(embedded.Options{StoreDir: filepath.Join(c.dir, dirBus), Host: host, Port: port, Users: users, Logger: c.log, DontListen: private,
 		CertFile: c.optional(c.config.NATS.TLSCert), KeyFile: c.optional(c.config.NATS.TLSKey)})
 	if err != nil && strings.Contains(err.Error(), "Error listening on port") { // the server has no error value for it
@@ -274,6 +275,7 @@ func (c *Coordinator) run(ctx context.Context) {
 	p.Go(func(ctx context.Context) error { return c.decide(ctx, batches) })
 	p.Go(c.askLoop)
 	p.Go(c.watchUsers)
+	p.Go(c.watchEnds)
 	p.Go(c.serveBus)
 	p.Go(c.readFiles)
 	p.Go(c.askFiles)

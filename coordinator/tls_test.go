@@ -4,9 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/url"
@@ -37,15 +39,10 @@ func writeTLS(t *testing.T, certPath, keyPath string) {
 func TestEmbeddedServerSpeaksTLS(t *testing.T) {
 	w := newWorld(t)
 	writeTLS(t, filepath.Join(w.state(), "bus.pem"), filepath.Join(w.state(), "bus.key"))
-	path := filepath.Join(w.state(), "coordinator.toml")
-	text := string(must(os.ReadFile(path))(t))
-	text = strings.Replace(text, `tls_cert = ""`, `tls_cert = "bus.pem"`, 1)
-	text = strings.Replace(text, `tls_key = ""`, `tls_key = "bus.key"`, 1)
-	check(t, os.WriteFile(path, []byte(text), 0o600))
+	w.serveTLS("bus.pem", "bus.key")
 	w.start()
 
-	addr := "tls://" + must(url.Parse(w.c.BusURL()))(t).Host
-	o := bus.Options{URL: addr, Name: "alice", SeedFile: w.path("alice.nk"), CAFile: filepath.Join(w.state(), "bus.pem"), Logger: quiet()}
+	o := bus.Options{URL: w.busTLS(), Name: "alice", SeedFile: w.path("alice.nk"), CAFile: filepath.Join(w.state(), "bus.pem"), Logger: quiet()}
 	conn := must(bus.Connect(o))(t)
 	conn.Close()
 	o.CAFile = ""
@@ -53,4 +50,33 @@ func TestEmbeddedServerSpeaksTLS(t *testing.T) {
 		conn.Close()
 		t.Error("connected without the root certificate")
 	}
+}
+
+// serveTLS gives the embedded server a certificate at its next start.
+func (w *world) serveTLS(cert, key string) {
+	w.t.Helper()
+	path := filepath.Join(w.state(), "coordinator.toml")
+	text := string(must(os.ReadFile(path))(w.t))
+	text = strings.Replace(text, `tls_cert = ""`, fmt.Sprintf("tls_cert = %q", cert), 1)
+	text = strings.Replace(text, `tls_key = ""`, fmt.Sprintf("tls_key = %q", key), 1)
+	check(w.t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+func (w *world) busTLS() string {
+	return "tls://" + must(url.Parse(w.c.BusURL()))(w.t).Host
+}
+
+// servedCertificate is what a client gets from the bus, which greets it in plain
+// before it speaks TLS.
+func (w *world) servedCertificate() *x509.Certificate {
+	w.t.Helper()
+	conn := must(net.Dial("tcp", must(url.Parse(w.c.BusURL()))(w.t).Host))(w.t)
+	defer conn.Close()
+	greeting := make([]byte, 1)
+	for greeting[0] != '\n' {
+		must(conn.Read(greeting))(w.t)
+	}
+	client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // it is only looked at
+	check(w.t, client.HandshakeContext(limit(w.t)))
+	return client.ConnectionState().PeerCertificates[0]
 }

@@ -61,6 +61,7 @@ type usersState struct {
 	due  bool       // it was taken, but not all consumers could be made
 	bad  bool       // it could not be used
 	told string     // the mark that was left last
+	cert certFiles  // the version that was tried last
 }
 
 // watchUsers lets in who is enrolled while the coordinator runs.
@@ -85,8 +86,8 @@ func (c *Coordinator) watchUsers(ctx context.Context) error {
 	}
 }
 
-// ReloadUsers lets the embedded bus know of a changed list of users, and leaves
-// word of it. It is called several times a second.
+// ReloadUsers lets the embedded bus know of a changed list of users, and of a new
+// certificate, and leaves word of it. It is called several times a second.
 func (c *Coordinator) ReloadUsers(ctx context.Context) error {
 	if c.server == nil {
 		return nil
@@ -98,9 +99,15 @@ func (c *Coordinator) ReloadUsers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !u.seen.same(now) {
+	cert := c.lookAtCertificate()
+	renewed := !u.cert.same(cert)
+	if !u.seen.same(now) || renewed {
+		u.cert = cert
 		if err := c.takeUsers(u); err != nil {
 			return err
+		}
+		if renewed {
+			c.log.Info("certificate of the bus reloaded")
 		}
 	}
 	if u.due {

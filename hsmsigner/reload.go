@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"quorate/internal/ends"
 )
 
 // Reload reads the policy file and the certificates of the keys again. If one of them
@@ -31,6 +33,7 @@ func (v *Service) Reload() error {
 	for _, k := range keys {
 		logChange(v.log, were[k.Label], k, time.Now())
 	}
+	ends.Warn(v.log, v.signer.ends(), v.signer.now())
 	return nil
 }
 

@@ -109,6 +109,7 @@ func (v *Service) Run(ctx context.Context) error {
 		"policy_digest", p.Digest, "policy_expires", p.Expires)
 	v.warnUnnamed(p)
 	defer v.startCanaries(ctx)()
+	defer v.watchEnds(ctx)()
 	err := NewServer(v.signer, v.conn, v.config.Ledger+".attempts").Run(ctx)
 	v.log.Info("signer stopped")
 	return err

@@ -6,11 +6,12 @@ import (
 	"strings"
 	"time"
 
+	"quorate/internal/ends"
 	"quorate/quorum/policy"
 )
 
 // soon is how long before its end a key or a policy is warned about.
-const soon = 30 * 24 * time.Hour
+const soon = ends.Soon
 
 // blockers is the least number of builders whose loss makes the rule impossible:
 // an operator is lost with the last of its builders.
