@@ -2,6 +2,7 @@ package coordinator_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -203,6 +204,27 @@ func TestHealthAndMetrics(t *testing.T) {
 		if !strings.Contains(string(body), line) {
 			t.Errorf("metrics lack %s", line)
 		}
+	}
+}
+
+// With nothing new in the record a coordinator is ready as soon as it reads that:
+// whoever starts it again waits for /readyz, and an alarm does, too.
+func TestReadyWithNothingToRead(t *testing.T) {
+	w := newWorld(t)
+	for range 2 {
+		w.start()
+		// Less than the minute after which the clock wakes who decides.
+		for ctx, cancel := context.WithTimeout(t.Context(), testLimit/2); ; {
+			status, body := w.fetch("/readyz")
+			if status == http.StatusOK {
+				cancel()
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("not ready: %s", body)
+			}
+		}
+		w.stop()
 	}
 }
 

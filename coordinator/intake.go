@@ -70,7 +70,10 @@ func (c *Coordinator) readStream(ctx context.Context, batches chan<- []entry) er
 		return fmt.Errorf("read record: %w", err)
 	}
 	return c.follow(ctx, consumer, func(ctx context.Context, in *inbox) error {
-		c.attach.Do(func() { close(c.attached) })
+		c.attach.Do(func() {
+			close(c.attached)
+			c.wakeDecide() // who has nothing to read is caught up now, and would notice a minute later
+		})
 		c.log.Info("reading the record", "from", from)
 		return c.pump(ctx, in, from, batches)
 	})
