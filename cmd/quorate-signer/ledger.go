@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -15,6 +16,8 @@ import (
 type ledgerCmd struct {
 	List ledgerListCmd `cmd:"" help:"List what was signed, or with --refusals what was refused."`
 	Show ledgerShowCmd `cmd:"" help:"Print the stored answer to a request."`
+
+	Backup ledgerBackupCmd `cmd:"" help:"Copy the ledger to a new file, also while the signer runs."`
 }
 
 // chooseLedger is a configuration, or the file itself.
@@ -138,6 +141,25 @@ func (c *ledgerListCmd) refusals(ctx context.Context, l *ledger.Ledger, out io.W
 		return err
 	}
 	return w.Flush()
+}
+
+type ledgerBackupCmd struct {
+	chooseLedger
+	File string `arg:"" help:"New file to write."`
+}
+
+func (ledgerBackupCmd) Help() string {
+	return `Do not copy the file with other tools while the signer runs, or after it was killed: what is newest then stands beside it, in the file that ends in -wal.
+
+What is signed after the copy is not in it. A signer that runs on an old copy would sign a second digest of those files; see "Backup" in docs/operating.md before you put one in place.`
+}
+
+func (c *ledgerBackupCmd) Run(ctx context.Context, s *streams) error {
+	l, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.Backup(ctx, c.File), l.Close())
 }
 
 type ledgerShowCmd struct {

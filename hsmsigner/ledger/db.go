@@ -85,5 +85,10 @@ func (l *Ledger) Probe(ctx context.Context) error {
 	return nil
 }
 
+// Backup writes a copy of the ledger to path, which must not exist, also while a
+// signer uses it: all that was committed before is in the copy. The file of the
+// ledger alone is no copy, because what is newest may stand in its log beside it.
+func (l *Ledger) Backup(ctx context.Context, path string) error { return l.db.Backup(ctx, path) }
+
 // Close waits for calls under way and closes the file.
 func (l *Ledger) Close() error { return l.db.Close() }

@@ -86,6 +86,29 @@ func TestCommit(t *testing.T) {
 	wantOther(open(t, path), commitment("hello", 3))
 }
 
+// A copy that is made under a signer's hands knows every digest that was committed
+// before, which the file alone does not.
+func TestBackupKnowsTheNewest(t *testing.T) {
+	path := newPath(t)
+	l := open(t, path)
+	check(t, l.Commit(t.Context(), commitment("hello", 1)))
+	copied := filepath.Join(t.TempDir(), "copy.db")
+	check(t, open(t, path).Backup(t.Context(), copied))
+	var other *ledger.OtherDigestError
+	if err := open(t, copied).Commit(t.Context(), commitment("hello", 2)); !errors.As(err, &other) {
+		t.Errorf("the copy takes a second digest: %v", err)
+	}
+	check(t, l.Commit(t.Context(), commitment("hello2", 2))) // and the ledger goes on
+	if err := l.Backup(t.Context(), copied); err == nil || !strings.Contains(err.Error(), "never overwrite") {
+		t.Errorf("over an existing copy: %v", err)
+	}
+	info, err := os.Stat(copied)
+	check(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
 // TestCommitAtOnce has several processes' worth of connections race for one name.
 func TestCommitAtOnce(t *testing.T) {
 	path := newPath(t)
