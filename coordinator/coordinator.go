@@ -216,8 +216,25 @@ func (c *Coordinator) openBus(private bool) (err error) {
 		}
 		o.InProcess, o.Retry = c.server.InProcess(), false
 	}
-	c.conn, err = bus.Connect(o)
-	return err
+	if c.conn, err = bus.Connect(o); err != nil || c.server == nil {
+		return err
+	}
+	return c.addSubjects()
+}
+
+// addSubjects lets the streams of a former version take what is sent since. Only
+// the embedded server's are ours to change.
+func (c *Coordinator) addSubjects() error {
+	ctx, cancel := context.WithTimeout(context.Background(), attachLimit)
+	defer cancel()
+	lacking, err := bus.LackingSubjects(ctx, c.conn.JS(), c.config.NATS.Replicas)
+	if err != nil || len(lacking) == 0 {
+		return err
+	}
+	for _, s := range lacking {
+		c.log.Info("stream is from a former version and gets its new subjects", "stream", s.Name, "subjects", s.Subjects)
+	}
+	return c.server.UpdateStreams(ctx, lacking)
 }
 
 func (c *Coordinator) startEmbedded(private bool) error {

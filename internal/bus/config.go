@@ -17,9 +17,9 @@ type ConfigOptions struct {
 	KeyFile    string
 }
 
-// coreAccount holds the streams, the coordinators, and the readers, who cannot
+// CoreAccount holds the streams, the coordinators, and the readers, who cannot
 // send anything at all.
-const coreAccount = "QUORATE"
+const CoreAccount = "QUORATE"
 
 // ServerConfig is the text of a nats-server configuration that enforces
 // [Permissions]. The embedded server runs on this text, so whoever runs their
@@ -68,7 +68,7 @@ func writeAccounts(b *strings.Builder, users []User) {
 		}
 	}
 	b.WriteString("accounts {\n")
-	fmt.Fprintf(b, "  %s {\n    jetstream: enabled\n", coreAccount)
+	fmt.Fprintf(b, "  %s {\n    jetstream: enabled\n", CoreAccount)
 	writeExports(b, outside)
 	writeUsers(b, core)
 	b.WriteString("  }\n")
@@ -118,7 +118,7 @@ func writeImports(b *strings.Builder, u User) {
 	publish, _ := Permissions(u)
 	b.WriteString("    imports: [\n")
 	for _, s := range publish {
-		fmt.Fprintf(b, "      { service: { account: %s, subject: %s }, to: %s }\n", coreAccount, quote(inCore(s)), quote(s))
+		fmt.Fprintf(b, "      { service: { account: %s, subject: %s }, to: %s }\n", CoreAccount, quote(inCore(s)), quote(s))
 	}
 	b.WriteString("    ]\n")
 }
