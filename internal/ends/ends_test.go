@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,26 +30,40 @@ func TestWarn(t *testing.T) {
 	}
 }
 
+// counter counts lines that are written while it is read.
+type counter struct{ lines atomic.Int32 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.lines.Add(1)
+	return len(p), nil
+}
+
 // Each day, and of what is true on that day.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b bytes.Buffer
+		c, gone := &counter{}, &atomic.Bool{}
 		all := []ends.End{{What: ends.Policy, At: time.Now().Add(ends.Soon + 36*time.Hour)}}
+		read := func() []ends.End {
+			if gone.Load() {
+				return nil
+			}
+			return all
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			ends.Watch(ctx, slog.New(slog.NewTextHandler(&b, nil)), func() []ends.End { return all }, time.Now)
+			ends.Watch(ctx, slog.New(slog.NewTextHandler(c, nil)), read, time.Now)
 		}()
-		said := func() int { synctest.Wait(); return strings.Count(b.String(), "ends soon") }
+		said := func() int { synctest.Wait(); return int(c.lines.Load()) }
 		for day, want := range []int{0, 0, 1, 2, 3} {
 			if got := said(); got != want {
 				t.Errorf("day %d: warned %d times, want %d", day, got, want)
 			}
 			time.Sleep(ends.Again)
 		}
-		all = nil
 		before := said()
+		gone.Store(true)
 		time.Sleep(10 * ends.Again)
 		if got := said(); got != before {
 			t.Errorf("warned of what is not there any more: %d times, before %d", got, before)
