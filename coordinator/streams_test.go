@@ -8,8 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sourcegraph/conc/pool"
+	"golang.org/x/sys/unix"
 
 	"quorate/coordinator"
 	"quorate/internal/bus"
@@ -116,10 +118,17 @@ func TestManyStreamsMissNothing(t *testing.T) {
 		})
 	}
 	check(t, read.Wait())
-	cost := resident(t, cmd.Process.Pid) - before
-	t.Logf("%d streams cost %d MiB", streams, cost>>20)
-	if cost > limitBytes && !raceDetector {
-		t.Errorf("%d streams cost %d MiB, want less than %d", streams, cost>>20, limitBytes>>20)
+	cost := func() int { return resident(t, cmd.Process.Pid) - before }
+	t.Logf("%d streams cost %d MiB, garbage included", streams, cost()>>20)
+	if raceDetector {
+		return
+	}
+	// How much garbage there is depends on what else the machine does.
+	check(t, cmd.Process.Signal(unix.SIGUSR1))
+	for deadline := time.Now().Add(testLimit); cost() > limitBytes; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d streams cost %d MiB, want less than %d", streams, cost()>>20, limitBytes>>20)
+		}
 	}
 }
 
