@@ -34,7 +34,7 @@ const (
 
 	// logsAtOnce is how many questions a builder has to answer at a time, and logPause
 	// how long one that does not answer keeps the others back.
-	logsAtOnce = 8
+	logsAtOnce = maxPartialOf
 	logPause   = time.Hour
 
 	// logsRemembered is how long it is known what became of a log.
@@ -129,7 +129,7 @@ func (c *Coordinator) askForLogs(ctx context.Context) error {
 		}
 		c.logsForgot = now
 	}
-	list, err := c.db.LogsToAsk(now.Add(-logPause), logsAtOnce, logsAtOnce)
+	list, err := c.db.LogsToAsk(now.Add(-logPause), logsAtOnce, askBatch)
 	if err != nil || len(list) == 0 {
 		return err
 	}
@@ -137,7 +137,12 @@ func (c *Coordinator) askForLogs(ctx context.Context) error {
 		c.log.Debug("logs not asked for", "error", err)
 		return nil
 	}
+	asked := map[string]bool{} // one of each builder at a time: what it has to answer is looked up anew
 	for i := range list {
+		if asked[list[i].Builder] {
+			continue
+		}
+		asked[list[i].Builder] = true
 		state := store.LogAsked
 		if c.logs.has(list[i].SHA256) {
 			state = store.LogKept // another builder's, the same to the byte
@@ -199,9 +204,11 @@ func (c *Coordinator) takeLogPiece(piece bus.Chunk, data []byte) (isLog bool, er
 	case err != nil:
 		return true, c.logRefused(k, err)
 	case complete:
+		if err := c.logCame(k, store.LogKept, 0); err != nil {
+			return true, err
+		}
 		c.log.Info("log kept", "builder", k.builder, "sha256", k.sha256)
 		c.metrics.uploads.WithLabelValues(uploadKept).Inc()
-		return true, c.logCame(k, store.LogKept, 0)
 	}
 	return true, nil
 }

@@ -214,3 +214,32 @@ func TestLogInABrowser(t *testing.T) {
 	}
 	b.picture(t, "log")
 }
+
+// A builder whose every build fails is asked for two logs at a time: what it sends
+// beside each other would otherwise be dropped half-way.
+func TestLogsAreAskedForInTurn(t *testing.T) {
+	w := newWorld(t)
+	w.keepFiles(hour)
+	w.start()
+	w.publish(build{builder: "bob"})
+	logs := []string{"first", "second", "third", "fourth"}
+	for _, log := range logs {
+		w.fails("alice", log)
+	}
+	for n, log := range logs {
+		if u := w.asked(wire.KindLog, "alice"); u.SHA256 != digest(log) {
+			t.Fatalf("asked for %s, want that of %q", u.SHA256, log)
+		}
+		states := map[string]int{}
+		for _, s := range w.detail(helloID).Statements {
+			if s.Log != nil {
+				states[s.Log.State]++
+			}
+		}
+		if states[api.LogAsked] > 2 || states[api.LogKept] != n {
+			t.Errorf("after %d: %v", n, states)
+		}
+		w.upload("alice", digest(log), []byte(log))
+		w.uploads("kept", n+1)
+	}
+}
