@@ -4,7 +4,7 @@
 // Guarantees: for one (channel, target, artifact name) there is at most one
 // digest and one value of each signable, for ever, held by the database's own
 // constraints; an answer can only be stored for the digest that is committed; one
-// request has one answer; what a call wrote is on the disk when it returns;
+// request has one answer, or one for each part of a batch; what a call wrote is on the disk when it returns;
 // nothing is changed or removed.
 //
 // Not guaranteed: anything against somebody who can write the file, or who puts
@@ -67,6 +67,7 @@ type Record struct {
 	Evidence                         statement.SHA256   // digest of the evidence set
 	Statements                       []statement.SHA256 // that are in it
 	Signatures                       []Signature
+	Batch                            *Batch // in the place of Signatures; nil: it is none
 	Answer                           []byte // as it is published
 	At                               time.Time
 }
@@ -170,9 +171,7 @@ func (l *Ledger) Store(ctx context.Context, r Record) (stored []byte, err error)
 	return stored, nil
 }
 
-// insert writes the row under the SHA-512 of the commitment, which may be none
-// where the answer has one or the other way round; the body has what was answered.
-// It writes nothing and returns false if the request has an answer.
+// insert writes nothing and returns false if the request has an answer.
 func (r *Record) insert(ctx context.Context, tx querier) (first bool, err error) {
 	first, err = inserted(tx.ExecContext(ctx, insertAnswer,
 		r.Request[:], r.Channel, r.Target, r.Stage, r.Artifact, r.SHA256[:], r.SHA512[:],

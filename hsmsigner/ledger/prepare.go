@@ -20,14 +20,26 @@ const (
 	selectAnswer = `SELECT body, body_digest FROM answer WHERE request = ?`
 	insertAnswer = `INSERT INTO answer (request, channel, target, stage, artifact, sha256, sha512,
 		policy_version, policy_digest, evidence, body, body_digest, at)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT c.sha512 FROM commitment c
-			LEFT JOIN commitment_sha512 l USING (channel, target, artifact)
-			WHERE c.channel = ?2 AND c.target = ?3 AND c.artifact = ?5
-			AND (?7 = zeroblob(64) OR ?7 = c.sha512 OR ?7 = l.sha512)), ?8, ?9, ?10, ?11, ?12, ?13)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ` + committedSHA512 + `, ?8, ?9, ?10, ?11, ?12, ?13)
 		ON CONFLICT (request) DO NOTHING`
 	insertSignature = `INSERT INTO signature (request, format, key, fingerprint, bytes, signed_at)
 			VALUES (?, ?, ?, ?, ?, ?)`
 	insertStatement = `INSERT INTO statement (request, statement) VALUES (?, ?)`
+	insertBatch     = `INSERT INTO batch (request, channel, target, stage, artifact, sha256, sha512,
+		format, key, fingerprint, signatures, parts, policy_version, policy_digest, evidence, at)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ` + committedSHA512 + `, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+		ON CONFLICT (request) DO NOTHING`
+	insertBatchStatement = `INSERT INTO batch_statement (request, statement) VALUES (?, ?)`
+	insertPart           = `INSERT INTO answer_part (request, part, signatures, body, body_digest, at)
+		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (request, part) DO NOTHING`
+	selectPart           = `SELECT body, body_digest FROM answer_part WHERE request = ? AND part = ?`
+
+	// committedSHA512 is that of the commitment, which may be none where the answer has
+	// one or the other way round; the body has what was answered.
+	committedSHA512 = `(SELECT c.sha512 FROM commitment c
+			LEFT JOIN commitment_sha512 l USING (channel, target, artifact)
+			WHERE c.channel = ?2 AND c.target = ?3 AND c.artifact = ?5
+			AND (?7 = zeroblob(64) OR ?7 = c.sha512 OR ?7 = l.sha512))`
 )
 
 // querier is a database or a transaction.
@@ -41,7 +53,8 @@ type querier interface {
 func (l *Ledger) prepare(ctx context.Context) (err error) {
 	l.prepared = map[string]*sql.Stmt{}
 	for _, query := range []string{insertCommitment, selectCommitment, insertSignable, selectSignable,
-		selectAnswer, insertAnswer, insertSignature, insertStatement} {
+		selectAnswer, insertAnswer, insertSignature, insertStatement,
+		insertBatch, insertBatchStatement, insertPart, selectPart} {
 		if l.prepared[query], err = l.db.PrepareWrite(ctx, query); err != nil {
 			return fmt.Errorf("prepare ledger: %w", err)
 		}

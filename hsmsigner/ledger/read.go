@@ -30,8 +30,8 @@ func answer(row *sql.Row) (data []byte, found bool, err error) {
 // while a caller thinks.
 const page = 256
 
-// Records calls yield for each stored answer, the oldest first, without the
-// answers' bytes. It stops at the first error.
+// Records calls yield for each stored answer and each batch of which a part is
+// stored, the oldest first, without the answers' bytes. It stops at the first error.
 func (l *Ledger) Records(ctx context.Context, yield func(Record) error) error {
 	last := &Record{}
 	for {
@@ -58,18 +58,28 @@ func (l *Ledger) recordsAfter(ctx context.Context, last *Record) (records []Reco
 	err = scan(ctx, l.db.Read(), func(rows *sql.Rows) error {
 		var r Record
 		var version int64
+		var batch bool
 		err := rows.Scan(digest(r.Request[:]), &r.Channel, &r.Target, &r.Stage, &r.Artifact, digest(r.SHA256[:]), digest(r.SHA512[:]),
-			&version, digest(r.PolicyDigest[:]), digest(r.Evidence[:]), clock{&r.At})
-		r.PolicyVersion = uint64(version)
+			&version, digest(r.PolicyDigest[:]), digest(r.Evidence[:]), clock{&r.At}, &batch)
+		if r.PolicyVersion = uint64(version); batch {
+			r.Batch = new(Batch)
+		}
 		records = append(records, r)
 		return err
-	}, `SELECT request, channel, target, stage, artifact, sha256, sha512, policy_version, policy_digest, evidence, at
-		FROM answer WHERE (at, request) > (?, ?) ORDER BY at, request LIMIT ?`, stamp(last.At), last.Request[:], page)
+	}, `SELECT request, channel, target, stage, artifact, sha256, sha512, policy_version, policy_digest, evidence, at, 0
+		FROM answer WHERE (at, request) > (?1, ?2)
+		UNION ALL
+		SELECT request, channel, target, stage, artifact, sha256, sha512, policy_version, policy_digest, evidence, at, 1
+		FROM batch WHERE (at, request) > (?1, ?2)
+		ORDER BY at, request LIMIT ?3`, stamp(last.At), last.Request[:], page)
 	return records, err
 }
 
 // details reads the rows that belong to a record.
 func (l *Ledger) details(ctx context.Context, r *Record) error {
+	if r.Batch != nil {
+		return l.batchDetails(ctx, r)
+	}
 	err := scan(ctx, l.db.Read(), func(rows *sql.Rows) error {
 		var s Signature
 		err := rows.Scan(&s.Format, &s.Key, &s.Fingerprint, &s.Bytes, clock{&s.SignedAt})
@@ -79,12 +89,16 @@ func (l *Ledger) details(ctx context.Context, r *Record) error {
 	if err != nil {
 		return err
 	}
+	return l.statements(ctx, r, "statement")
+}
+
+func (l *Ledger) statements(ctx context.Context, r *Record, table string) error {
 	return scan(ctx, l.db.Read(), func(rows *sql.Rows) error {
 		var id statement.SHA256
 		err := rows.Scan(digest(id[:]))
 		r.Statements = append(r.Statements, id)
 		return err
-	}, `SELECT statement FROM statement WHERE request = ? ORDER BY statement`, r.Request[:])
+	}, `SELECT statement FROM `+table+` WHERE request = ? ORDER BY statement`, r.Request[:])
 }
 
 // Refusals calls yield for each recorded no, the oldest first.
