@@ -43,16 +43,19 @@ func selfSigned(k *sigformat.Key, subject pkix.Name, notBefore, notAfter time.Ti
 	if err != nil {
 		return nil, err
 	}
-	id := sha256.Sum256(spki)
+	id, err := sigformat.KeyIdentifier(k.Public())
+	if err != nil {
+		return nil, err
+	}
 	t := &x509.Certificate{
-		SerialNumber:          serial(id, subject, notBefore, notAfter),
+		SerialNumber:          serial(sha256.Sum256(spki), subject, notBefore, notAfter),
 		Subject:               subject,
 		NotBefore:             notBefore,
 		NotAfter:              notAfter,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
-		BasicConstraintsValid: true,    // not a CA
-		SubjectKeyId:          id[:20], // RFC 7093 section 2, method 1 over the whole key info
-		AuthorityKeyId:        id[:20],
+		BasicConstraintsValid: true, // not a CA
+		SubjectKeyId:          id[:],
+		AuthorityKeyId:        id[:],
 		SignatureAlgorithm:    x509Algorithm(k.Public()),
 	}
 	der, err := x509.CreateCertificate(nil, t, t, k.Public(), k)

@@ -13,9 +13,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
-	"crypto/sha1"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,29 +35,33 @@ const (
 const maxSignature = 1024
 
 // KeyID is by what the kernel finds the key: the last four bytes of the subject key
-// identifier. Without a certificate that has one it is made by RFC 5280 section
-// 4.2.1.2 (1), as evmctl does.
+// identifier. Without a certificate that has one it is [sigformat.KeyIdentifier].
 func KeyID(pub crypto.PublicKey, cert *x509.Certificate) (id [4]byte, err error) {
 	if cert != nil && len(cert.SubjectKeyId) >= len(id) {
 		return [4]byte(cert.SubjectKeyId[len(cert.SubjectKeyId)-len(id):]), nil
 	}
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	sum, err := sigformat.KeyIdentifier(pub)
 	if err != nil {
 		return id, fmt.Errorf("ima key id: %w", err)
 	}
-	var info struct {
-		Algorithm asn1.RawValue
-		Key       asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(der, &info); err != nil {
-		return id, fmt.Errorf("ima key id: %w", err)
-	}
-	sum := sha1.Sum(info.Key.Bytes)
 	return [4]byte(sum[len(sum)-len(id):]), nil
 }
 
-// Sign signs the SHA-256 of a file.
+// Sign signs the SHA-256 of a file, and verifies the value.
 func Sign(k *sigformat.Key, id [4]byte, digest [32]byte) ([]byte, error) {
+	value, err := Make(k, id, digest)
+	if err != nil {
+		return nil, err
+	}
+	if err := Verify(k.Public(), id, digest, value); err != nil {
+		return nil, fmt.Errorf("%w: %w", sigformat.ErrSignatureCheck, err)
+	}
+	return value, nil
+}
+
+// Make is Sign without the check of the finished value. It is for callers who verify
+// what they are about to release.
+func Make(k *sigformat.Key, id [4]byte, digest [32]byte) ([]byte, error) {
 	if err := check(k.Public()); err != nil {
 		return nil, err
 	}
@@ -68,11 +70,7 @@ func Sign(k *sigformat.Key, id [4]byte, digest [32]byte) ([]byte, error) {
 		return nil, fmt.Errorf("ima: %w", err)
 	}
 	value := append([]byte{typeDigsig, version, hashSHA256}, id[:]...)
-	value = append(binary.BigEndian.AppendUint16(value, uint16(len(sig))), sig...)
-	if err := Verify(k.Public(), id, digest, value); err != nil {
-		return nil, fmt.Errorf("%w: %w", sigformat.ErrSignatureCheck, err)
-	}
-	return value, nil
+	return append(binary.BigEndian.AppendUint16(value, uint16(len(sig))), sig...), nil
 }
 
 // Verify checks a value over the SHA-256 of a file.
