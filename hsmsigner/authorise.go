@@ -34,8 +34,9 @@ type permit struct {
 // permitted is one signature that may be made.
 type permitted struct {
 	policy.Output
-	key  Key
-	make makeFunc
+	key    Key
+	make   makeFunc  // nil: it is a batch
+	values batchFunc // of a batch
 }
 
 // authorise is the only way to a permit. Its last step is the commitment: from
@@ -86,8 +87,8 @@ func signables(r *quorum.Request) (list []quorum.SignableDigest) {
 func (s *Signer) permitOutputs(r *quorum.Request, keys map[string]Key, at time.Time) ([]permitted, *denial) {
 	var out []permitted
 	for _, o := range r.Outputs {
-		maker, ok := formats[o.Format]
-		if !ok {
+		maker, values := formats[o.Format], batchFormats[o.Format]
+		if maker == nil && values == nil {
 			return nil, deny(quorum.RefuseFormat, "this signer does not make format %q", o.Format)
 		}
 		k, ok := keys[o.Key]
@@ -103,7 +104,7 @@ func (s *Signer) permitOutputs(r *quorum.Request, keys map[string]Key, at time.T
 		if den := usable(k, o.Format, at); den != nil {
 			return nil, den
 		}
-		out = append(out, permitted{o, k, maker})
+		out = append(out, permitted{o, k, maker, values})
 	}
 	return out, nil
 }

@@ -11,6 +11,7 @@ import (
 	"quorate/hsmsigner/ledger"
 	"quorate/hsmsigner/token"
 	"quorate/quorum"
+	"quorate/quorum/policy"
 )
 
 // Metrics are the counters of one signer. Label values come from its own
@@ -21,6 +22,8 @@ type Metrics struct {
 	requests     *prometheus.HistogramVec // by key
 	refusals     *prometheus.CounterVec   // by code
 	repeated     prometheus.Counter
+	batchSeconds *prometheus.HistogramVec // by key
+	batchWaiting prometheus.Gauge
 	tokenSeconds *prometheus.HistogramVec // by key
 	tokenErrors  *prometheus.CounterVec   // by key and class
 	ledgerErrors prometheus.Counter
@@ -41,6 +44,10 @@ func NewMetrics() *Metrics {
 		refusals: counterVec("quorate_signer_refusals_total", "Requests refused, by code.", "code"),
 		repeated: prometheus.NewCounter(prometheus.CounterOpts{Name: "quorate_signer_repeated_total",
 			Help: "Requests that were answered from the ledger."}),
+		batchSeconds: histogramVec("quorate_signer_batch_seconds", "Time from a request for a batch to its last stored part, by key; whole ones only.",
+			prometheus.ExponentialBuckets(0.0625, 2, 16), "key"),
+		batchWaiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "quorate_signer_batch_signatures_waiting",
+			Help: "Signatures of batches in work that are not made yet."}),
 		tokenSeconds: histogramVec("quorate_signer_token_seconds", "Time of one operation of the token with its wait for the token, by key.",
 			buckets, "key"),
 		tokenErrors: counterVec("quorate_signer_token_errors_total", "Operations of the token that failed, by key and class of the error.", "key", "class"),
@@ -58,7 +65,7 @@ func histogramVec(name, help string, buckets []float64, labels ...string) *prome
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.inWork, m.signatures, m.requests, m.refusals, m.repeated, m.tokenSeconds, m.tokenErrors, m.ledgerErrors}
+	return []prometheus.Collector{m.inWork, m.signatures, m.requests, m.refusals, m.repeated, m.batchSeconds, m.batchWaiting, m.tokenSeconds, m.tokenErrors, m.ledgerErrors}
 }
 
 // signed counts a stored answer.
@@ -72,6 +79,12 @@ func (m *Metrics) signed(rec *ledger.Record, took time.Duration) {
 		}
 		seen[s.Key] = true
 	}
+}
+
+// partSigned counts the signatures of a stored part.
+func (m *Metrics) partSigned(o policy.Output, n int) {
+	m.ledgerFailing.Store(false)
+	m.signatures.WithLabelValues(o.Key, string(o.Format)).Add(float64(n))
 }
 
 func (m *Metrics) refused(code quorum.RefusalCode) {

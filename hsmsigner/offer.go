@@ -46,7 +46,7 @@ func ofType(k Key) string {
 
 // offers returns nil if the signer makes that format with the key.
 func (s *Signer) offers(k Key, f policy.Format) error {
-	if formats[f] == nil || checkers[f] == nil {
+	if batchFormats[f] == nil && (formats[f] == nil || checkers[f] == nil) {
 		return errors.New("this signer does not make the format")
 	}
 	if err := canMake(k, f); err != nil {
@@ -67,8 +67,10 @@ func canMake(k Key, f policy.Format) error {
 	if err := format.Possible(f, kind); err != nil {
 		return err
 	}
-	if err := k.checker().Supports(f); err != nil {
-		return fmt.Errorf("%w (hint: 'certificate' and 'x509' of [[key]] name the certificates)", err)
+	if !format.IsBatch(f) { // for which the public key is enough
+		if err := k.checker().Supports(f); err != nil {
+			return fmt.Errorf("%w (hint: 'certificate' and 'x509' of [[key]] name the certificates)", err)
+		}
 	}
 	// A certificate lets everybody read the key's signatures as OpenPGP, so the
 	// key counts as one that makes those.

@@ -70,26 +70,42 @@ const (
 
 	// minAhead is what one pull is worth: it costs more than one request does.
 	minAhead = 8
+
+	// Of batches it takes two of the largest, or a few small ones. They are worked on at
+	// a time, each at several parts, beside everything else.
+	maxBatches      = 8
+	maxBatchesBytes = 2 * roomForOne
+	batchSlots      = 3 // one channel's have two of them
+
+	// roomForOne has what the bus counts as size, too, with the subjects in it.
+	roomForOne = bus.MaxPayload + minAhead<<10
 )
 
 // lookAhead counts what one pull has taken and what is not answered yet.
 type lookAhead struct {
+	most, mostBytes, least int // least is what one pull is worth
+
 	mu           sync.Mutex
 	count, bytes int           // owned by mu
 	less         chan struct{} // has one when something was let go of
 }
 
-func newLookAhead() *lookAhead { return &lookAhead{less: make(chan struct{}, 1)} }
+func newLookAhead() *lookAhead {
+	return &lookAhead{most: maxAhead, mostBytes: maxAheadBytes, least: minAhead, less: make(chan struct{}, 1)}
+}
+
+func newBatchesAhead() *lookAhead {
+	return &lookAhead{most: maxBatches, mostBytes: maxBatchesBytes, least: 1, less: make(chan struct{}, 1)}
+}
 
 // room waits until there is room for a few requests, one of them of any size, and
 // returns how many and how large they may be together; zero when ctx is done.
 func (a *lookAhead) room(ctx context.Context) (count, bytes int) {
 	for {
 		a.mu.Lock()
-		count, bytes = maxAhead-a.count, maxAheadBytes-a.bytes
+		count, bytes = a.most-a.count, a.mostBytes-a.bytes
 		a.mu.Unlock()
-		// What the bus counts as size has the subjects in it.
-		if count >= minAhead && bytes >= bus.MaxPayload+minAhead<<10 {
+		if count >= a.least && bytes >= roomForOne {
 			return count, bytes
 		}
 		select {

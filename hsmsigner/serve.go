@@ -2,6 +2,7 @@ package hsmsigner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -26,11 +27,12 @@ const (
 
 // Server takes requests from the bus and publishes what the signer answers.
 type Server struct {
-	signer *Signer
-	conn   *bus.Conn
-	log    *slog.Logger
-	queue  *queue
-	work   sync.WaitGroup
+	signer  *Signer
+	conn    *bus.Conn
+	log     *slog.Logger
+	queue   *queue
+	batches *queue // of requests for batches, on whichever subject they came
+	work    sync.WaitGroup
 
 	again, pullWait, keepAlive time.Duration // the constants; tests are in more of a hurry
 
@@ -52,7 +54,7 @@ func NewServer(s *Signer, conn *bus.Conn, file string) *Server {
 	if err != nil {
 		s.log.Warn("it is not known which requests ended the process before", "error", err)
 	}
-	return &Server{signer: s, conn: conn, log: s.log, queue: newQueue(slotsFor(s.workers)),
+	return &Server{signer: s, conn: conn, log: s.log, queue: newQueue(slotsFor(s.workers)), batches: newQueue(batchSlots),
 		again: again, pullWait: pullWait, keepAlive: keepAlive, attempts: tried, held: map[*delivery]bool{}}
 }
 
@@ -67,8 +69,8 @@ func (v *Server) Run(ctx context.Context) error {
 	defer done()
 	go v.keepHeld(working)
 	var pulls sync.WaitGroup
-	for label := range v.signer.keys() {
-		pulls.Go(func() { v.pull(ctx, label) })
+	for _, from := range v.sources() {
+		pulls.Go(func() { v.pull(ctx, from) })
 	}
 	pulls.Wait()
 	v.work.Wait()
@@ -87,10 +89,10 @@ func (v *Server) returnHeld() {
 	_ = v.conn.NATS().FlushTimeout(flushLimit)
 }
 
-// handle answers one request. It is acknowledged only when the answer is in the
-// record: a crash before that brings it again. What ctx cuts off stays held, and
-// is given back at the end.
-func (v *Server) handle(ctx context.Context, d *delivery) {
+// handle answers one request of the queue. It is acknowledged only when the answer, or
+// each part of it, is in the record: a crash before that brings it again. What ctx
+// cuts off stays held, and is given back at the end.
+func (v *Server) handle(ctx context.Context, d *delivery, q *queue) {
 	defer func() {
 		// A request that breaks us must not take the others down with it. It
 		// comes again, a little later.
@@ -99,11 +101,16 @@ func (v *Server) handle(ctx context.Context, d *delivery) {
 			v.later(d)
 		}
 	}()
-	reply, err := v.answer(ctx, d)
-	if err != nil {
+	reply, err := v.answer(ctx, d, q)
+	if errors.Is(err, ErrBatch) {
+		v.batches.put(d)
+		v.begin(ctx, v.batches)
 		return
 	}
-	switch err := v.publish(ctx, d, reply); {
+	if err == nil {
+		err = v.publish(ctx, d, reply)
+	}
+	switch {
 	case err != nil && ctx.Err() != nil:
 		return
 	case err != nil:
@@ -127,10 +134,16 @@ func (v *Server) later(d *delivery) {
 
 // answer asks the signer, unless the request has kept it from coming to an end too
 // often. A panic leaves the attempt standing, like the end of the process.
-func (v *Server) answer(ctx context.Context, msg jetstream.Msg) (Reply, error) {
+func (v *Server) answer(ctx context.Context, msg jetstream.Msg, q *queue) (Reply, error) {
+	ask := v.signer.Answer
+	if q == v.batches {
+		ask = func(ctx context.Context, data []byte) (Reply, error) {
+			return v.signer.AnswerParts(ctx, data, v.publishPart)
+		}
+	}
 	meta, err := msg.Metadata()
 	if err != nil || meta.NumDelivered == 1 {
-		return v.signer.Answer(ctx, msg.Data())
+		return ask(ctx, msg.Data())
 	}
 	before, err := v.attempts.begin(msg.Data())
 	if err != nil {
@@ -138,7 +151,7 @@ func (v *Server) answer(ctx context.Context, msg jetstream.Msg) (Reply, error) {
 	}
 	var reply Reply
 	if before < maxAttempts {
-		reply, err = v.signer.Answer(ctx, msg.Data())
+		reply, err = ask(ctx, msg.Data())
 	} else {
 		v.log.Error("request given up", "sequence", meta.Sequence.Stream, "deliveries", meta.NumDelivered, "attempts", before)
 		reply, err = v.signer.GiveUp(ctx, msg.Data(), before)
@@ -157,7 +170,7 @@ func (v *Server) publish(ctx context.Context, msg jetstream.Msg, reply Reply) er
 			return err
 		}
 	}
-	if reply.Channel == "" {
+	if reply.Channel == "" || reply.Answer == nil {
 		return nil
 	}
 	subject, err := bus.SignatureSubject(reply.Channel)
@@ -165,6 +178,17 @@ func (v *Server) publish(ctx context.Context, msg jetstream.Msg, reply Reply) er
 		return err
 	}
 	_, err = v.conn.Publish(ctx, subject, answerID(msg, reply), reply.Answer)
+	return err
+}
+
+// publishPart is a [ReleaseFunc]. Its id is that of the bytes: a part that comes again
+// is known as the same one.
+func (v *Server) publishPart(ctx context.Context, channel string, part []byte) error {
+	subject, err := bus.SignatureSubject(channel)
+	if err != nil {
+		return err
+	}
+	_, err = v.conn.Publish(ctx, subject, bus.MsgID(part), part)
 	return err
 }
 

@@ -25,12 +25,31 @@ const (
 	pullWait = 3 * time.Second
 )
 
+// source is one of the consumers of a key, and what becomes of its requests.
+type source struct {
+	key   string
+	found string // for the log
+	lost  string // the same
+	bind  func(ctx context.Context, key string) (jetstream.Consumer, error)
+	queue *queue
+	ahead *lookAhead
+}
+
+// sources are two for each key. What is asked for as a batch has a consumer and a queue
+// of its own, so that nothing else waits for it.
+func (v *Server) sources() (list []source) {
+	for label := range v.signer.keys() {
+		list = append(list, source{label, "reading requests", "no requests can be read", v.conn.SignerConsumer, v.queue, newLookAhead()},
+			source{label, "reading batches", "no batches can be read", v.conn.BatchConsumer, v.batches, newBatchesAhead()})
+	}
+	return list
+}
+
 // pull keeps a consumer open. Losing it is normal: servers restart, and the
 // coordinator that makes it may start later than the signer.
-func (v *Server) pull(ctx context.Context, label string) {
-	ahead := newLookAhead()
+func (v *Server) pull(ctx context.Context, from source) {
 	for ctx.Err() == nil {
-		found, err := v.pullUntilLost(ctx, label, ahead)
+		found, err := v.pullUntilLost(ctx, from)
 		if ctx.Err() != nil {
 			return
 		}
@@ -38,7 +57,7 @@ func (v *Server) pull(ctx context.Context, label string) {
 		if found {
 			pause = rebindSoon
 		}
-		v.log.Warn("no requests can be read", "key", label, "error", err)
+		v.log.Warn(from.lost, "key", from.key, "error", err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -47,20 +66,20 @@ func (v *Server) pull(ctx context.Context, label string) {
 }
 
 // pullUntilLost also reports whether the consumer was found.
-func (v *Server) pullUntilLost(ctx context.Context, label string, ahead *lookAhead) (found bool, err error) {
+func (v *Server) pullUntilLost(ctx context.Context, from source) (found bool, err error) {
 	if err := v.conn.Ready(ctx); err != nil {
 		return false, err
 	}
-	consumer, err := v.conn.SignerConsumer(ctx, label)
+	consumer, err := from.bind(ctx, from.key)
 	if err != nil {
 		return false, err
 	}
-	v.log.Info("reading requests", "key", label)
+	v.log.Info(from.found, "key", from.key)
 	for ctx.Err() == nil {
-		n, err := v.pullOnce(ctx, consumer, ahead)
+		n, err := v.pullOnce(ctx, consumer, from)
 		if err == nil && n == 0 {
 			// Silence may mean that the consumer is gone: nobody says so.
-			consumer, err = v.conn.SignerConsumer(ctx, label)
+			consumer, err = from.bind(ctx, from.key)
 		}
 		if err != nil {
 			return true, fmt.Errorf("read requests: %w", err)
@@ -71,8 +90,8 @@ func (v *Server) pullUntilLost(ctx context.Context, label string, ahead *lookAhe
 
 // pullOnce reads as much as there is room for. It returns when the pull is over at
 // the bus as well.
-func (v *Server) pullOnce(ctx context.Context, consumer jetstream.Consumer, ahead *lookAhead) (n int, err error) {
-	count, size := ahead.room(ctx)
+func (v *Server) pullOnce(ctx context.Context, consumer jetstream.Consumer, from source) (n int, err error) {
+	count, size := from.ahead.room(ctx)
 	if count == 0 {
 		return 0, ctx.Err()
 	}
@@ -82,33 +101,33 @@ func (v *Server) pullOnce(ctx context.Context, consumer jetstream.Consumer, ahea
 	}
 	for msg := range batch.Messages() {
 		n++
-		v.take(ctx, msg, ahead)
+		v.take(ctx, msg, from)
 	}
 	return n, batch.Error()
 }
 
 // take holds a request until it is answered or given back.
-func (v *Server) take(ctx context.Context, msg jetstream.Msg, ahead *lookAhead) {
-	d := &delivery{Msg: msg, channel: peekChannel(msg.Data()), from: ahead}
-	ahead.take(msg.Data())
+func (v *Server) take(ctx context.Context, msg jetstream.Msg, from source) {
+	d := &delivery{Msg: msg, channel: peekChannel(msg.Data()), from: from.ahead}
+	from.ahead.take(msg.Data())
 	v.mu.Lock()
 	v.held[d] = true
 	v.mu.Unlock()
-	v.queue.put(d)
-	v.begin(ctx)
+	from.queue.put(d)
+	v.begin(ctx, from.queue)
 }
 
 // begin works on as many requests as there are slots for.
-func (v *Server) begin(ctx context.Context) {
+func (v *Server) begin(ctx context.Context, q *queue) {
 	for ctx.Err() == nil {
-		d, ok := v.queue.begin()
+		d, ok := q.begin()
 		if !ok {
 			return
 		}
 		v.work.Go(func() {
-			v.handle(ctx, d)
-			v.queue.end(d)
-			v.begin(ctx)
+			v.handle(ctx, d, q)
+			q.end(d)
+			v.begin(ctx, q)
 		})
 	}
 }

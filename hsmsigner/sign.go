@@ -84,10 +84,7 @@ func (s *Signer) sign(ctx context.Context, t *trace, p *permit) (*ledger.Record,
 
 // attempt asks the token for every output of the request and writes the answer.
 func (s *Signer) attempt(ctx context.Context, t *trace, p *permit, tok access) (*ledger.Record, *denial) {
-	r := p.approval.Request()
-	answer := &quorum.Answer{Version: quorum.Version, ID: r.ID, Channel: r.Channel, Target: r.Target, Stage: r.Stage,
-		Artifact: r.Artifact, Digest: r.Digest, Policy: p.policy,
-		Evidence: p.approval.EvidenceDigest(), Statements: p.evidence}
+	answer := p.answer()
 	why := reasons{notations(p), func() *vsa.Summary { return summary(p) }}
 	for _, o := range p.outputs {
 		sig, err := o.make(ctx, tok, p.approval, o.key, p.at, why)
@@ -109,11 +106,23 @@ func (s *Signer) attempt(ctx context.Context, t *trace, p *permit, tok access) (
 	}
 	t.step("verify")
 	if err != nil {
-		den := deny(quorum.RefuseSignatureCheck, "the answer does not verify; it was thrown away")
-		den.cause, den.alarm = err, AlarmSignatureCheck
-		return nil, den
+		return nil, unverified(err)
 	}
 	return record(answer, data), nil
+}
+
+// answer is one without signatures.
+func (p *permit) answer() *quorum.Answer {
+	r := p.approval.Request()
+	return &quorum.Answer{Version: quorum.Version, ID: r.ID, Channel: r.Channel, Target: r.Target, Stage: r.Stage,
+		Artifact: r.Artifact, Digest: r.Digest, Policy: p.policy,
+		Evidence: p.approval.EvidenceDigest(), Statements: p.evidence}
+}
+
+func unverified(err error) *denial {
+	den := deny(quorum.RefuseSignatureCheck, "the answer does not verify; it was thrown away")
+	den.cause, den.alarm = err, AlarmSignatureCheck
+	return den
 }
 
 // store commits the answer to the ledger. What the ledger holds for this request

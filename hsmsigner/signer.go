@@ -158,15 +158,20 @@ func (s *Signer) keys() map[string]Key { return s.rules.Load().keys }
 type Reply struct {
 	Channel string           // where the answer belongs; empty: it cannot be answered
 	ID      statement.SHA256 // of the request, as it claims
-	Answer  []byte           // a [quorum.Answer] in JSON
+	Answer  []byte           // a [quorum.Answer] in JSON; nil: its parts were released
 	Refusal *quorum.Refusal  // nil for signatures
 	Alarms  []wire.Alarm     // to be raised
 }
 
 // Answer judges one request and signs what it asks for, or says why not. The
 // error is only ever that of ctx: then there is no answer, and the request must
-// be delivered again.
+// be delivered again; or [ErrBatch].
 func (s *Signer) Answer(ctx context.Context, data []byte) (Reply, error) {
+	return s.respond(ctx, data, nil)
+}
+
+// respond answers a batch only if there is somebody to release its parts to.
+func (s *Signer) respond(ctx context.Context, data []byte, release ReleaseFunc) (Reply, error) {
 	s.metrics.inWork.Inc()
 	defer s.metrics.inWork.Dec()
 	t := s.begin()
@@ -178,19 +183,25 @@ func (s *Signer) Answer(ctx context.Context, data []byte) (Reply, error) {
 	if ref != nil {
 		return s.refuse(ctx, t, r, &denial{Refusal: ref})
 	}
+	if r.IsBatch() && release == nil {
+		return Reply{}, ErrBatch
+	}
 	// Copies of a request that come at once wait for the first one, so that
 	// the token is not asked for what the ledger is about to have.
 	if err := s.flights.enter(ctx, r.ID); err != nil {
 		return Reply{}, err
 	}
 	defer s.flights.leave(r.ID)
+	if r.IsBatch() {
+		return s.answerBatch(ctx, t, r, release)
+	}
 	return s.answerOnce(ctx, t, r)
 }
 
 // GiveUp refuses a request on which work began so many times without coming to an end,
 // and reads as little of it as possible: perhaps it is what ends the process each time.
-// An answer that is stored already is given again; else whoever asks honestly asks
-// again.
+// An answer that is stored already is given again; else, and for a batch, whoever asks
+// honestly asks again.
 func (s *Signer) GiveUp(ctx context.Context, data []byte, attempts int) (Reply, error) {
 	t, r := s.begin(), salvage(data)
 	t.ask(r)

@@ -2,6 +2,7 @@ package hsmsigner
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"quorate/hsmsigner/ledger"
@@ -33,6 +34,9 @@ func (t *trace) ask(r *quorum.Request) {
 	t.step("parse")
 }
 
+// note adds to what is logged of the request.
+func (t *trace) note(attrs ...slog.Attr) { t.request = append(t.request, attrs...) }
+
 // step notes the time since the step before.
 func (t *trace) step(name string) {
 	at := t.now()
@@ -45,7 +49,7 @@ func (t *trace) step(name string) {
 
 func (t *trace) attrs(more ...slog.Attr) []any {
 	var out []any
-	for _, a := range append(append(t.request, more...), slog.Duration("total", t.now().Sub(t.start)),
+	for _, a := range append(append(slices.Clip(t.request), more...), slog.Duration("total", t.now().Sub(t.start)),
 		slog.Attr{Key: "steps", Value: slog.GroupValue(t.steps...)}) {
 		out = append(out, a)
 	}

@@ -165,7 +165,8 @@ type ask struct {
 	stage    string
 	artifact string
 	content  []byte
-	text     []byte // of the file, as the builders say; nil: it is the content
+	text     []byte              // of the file, as the builders say; nil: it is the content
+	inner    statement.DigestSet // of the files inside of it; empty: it is no package
 	voters   []string
 	outputs  []policy.Output
 	finished time.Time // of the builds
@@ -193,6 +194,9 @@ func (a ask) statement(t testing.TB, builder string) *statement.Statement {
 	file := artifact(t, a.artifact, a.content)
 	if a.text != nil {
 		file.Signables = textOf(t, a.text)
+	}
+	if a.inner.Len() > 0 {
+		file.Signables = append(file.Signables, a.inner.Signable())
 	}
 	return must(statement.Sign(&statement.Statement{
 		Case:    statement.Case{Channel: a.channel, Target: a.target, Stage: a.stage},

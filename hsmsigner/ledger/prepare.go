@@ -32,7 +32,7 @@ const (
 	insertBatchStatement = `INSERT INTO batch_statement (request, statement) VALUES (?, ?)`
 	insertPart           = `INSERT INTO answer_part (request, part, signatures, body, body_digest, at)
 		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (request, part) DO NOTHING`
-	selectPart           = `SELECT body, body_digest FROM answer_part WHERE request = ? AND part = ?`
+	selectPart = `SELECT body, body_digest FROM answer_part WHERE request = ? AND part = ?`
 
 	// committedSHA512 is that of the commitment, which may be none where the answer has
 	// one or the other way round; the body has what was answered.

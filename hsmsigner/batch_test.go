@@ -1,0 +1,435 @@
+package hsmsigner_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"quorate/hsmsigner"
+	"quorate/hsmsigner/token"
+	"quorate/internal/sigcheck"
+	"quorate/quorum"
+	"quorate/quorum/format"
+	"quorate/quorum/policy"
+	"quorate/quorum/statement"
+)
+
+// imaChannels has a channel for each key type that can, which is called like its key.
+func imaChannels() map[string][]policy.Output {
+	channels := map[string][]policy.Output{}
+	for _, kt := range keyTypes {
+		if format.Possible(format.IMA, kindOf(kt)) == nil {
+			channels[bareKey(kt)] = []policy.Output{{Format: format.IMA, Key: bareKey(kt)}}
+		}
+	}
+	return channels
+}
+
+func kindOf(kt token.KeyType) format.KeyType {
+	if kt == token.RSA3072 {
+		return format.RSA
+	}
+	return format.KeyType(kt)
+}
+
+// inside are the contents of n files inside of a package.
+func inside(n int) (files [][]byte) {
+	for i := range n {
+		files = append(files, fmt.Appendf(nil, "file %d\n", i))
+	}
+	return files
+}
+
+func digestsOf(t testing.TB, files [][]byte) statement.DigestSet {
+	t.Helper()
+	var list []statement.SHA256
+	for _, f := range files {
+		list = append(list, sha256.Sum256(f))
+	}
+	return must(statement.NewDigestSet(list))(t)
+}
+
+// batch is a good request for values of n files in a package of the channel.
+func (w *world) batch(channel string, n int) ask {
+	a := w.ask(channel)
+	a.artifact, a.content = "hello.rpm", []byte("a package\n")
+	a.outputs = []policy.Output{{Format: format.IMA, Key: channel}}
+	a.inner = digestsOf(w.t, inside(n))
+	return a
+}
+
+// shelf is where parts are released to.
+type shelf struct {
+	mu    sync.Mutex
+	parts [][]byte
+	err   error // of the next release
+}
+
+func (s *shelf) put(_ context.Context, _ string, part []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parts = append(s.parts, part)
+	return s.err
+}
+
+// answerParts asks for a batch.
+func (w *world) answerParts(data []byte) (hsmsigner.Reply, [][]byte) {
+	w.t.Helper()
+	s := new(shelf)
+	reply := must(w.signer.AnswerParts(w.t.Context(), data, s.put))(w.t)
+	return reply, s.parts
+}
+
+// signedBatch asks, wants all parts of the batch, and verifies each value.
+func (w *world) signedBatch(a ask) (parts map[int][]byte, values map[statement.SHA256][]byte) {
+	w.t.Helper()
+	reply, list := w.answerParts(encode(w.t, a.request(w.t)))
+	if reply.Refusal != nil || reply.Answer != nil {
+		w.t.Fatalf("got %+v", reply)
+	}
+	return w.wholeBatch(a, list)
+}
+
+// wholeBatch wants the parts to be those of the batch, each any number of times, but
+// always the same.
+func (w *world) wholeBatch(a ask, list [][]byte) (parts map[int][]byte, values map[statement.SHA256][]byte) {
+	w.t.Helper()
+	parts, values = map[int][]byte{}, map[statement.SHA256][]byte{}
+	label := a.outputs[0].Key
+	key := must(soft.token.Key(label))(w.t)
+	loaded := must(hsmsigner.LoadKey(hsmsigner.KeyConfig{Label: label, X509: x509File(label)}))(w.t)
+	checker := &sigcheck.Key{Public: key.Public, X509: loaded.X509}
+	for _, data := range list {
+		answer := must(quorum.ParseAnswer(data))(w.t)
+		if answer.Part == nil {
+			w.t.Fatalf("no part: %.300s", data)
+		}
+		if old, again := parts[answer.Part.Index]; again {
+			sameBytes(w.t, data, old)
+			continue
+		}
+		parts[answer.Part.Index] = data
+		check(w.t, answer.CheckPart(a.inner))
+		o := answer.Signatures[0]
+		if o.Output != a.outputs[0] || answer.Artifact != a.artifact || answer.ID != a.request(w.t).ID {
+			w.t.Errorf("part %+v of %s", answer.Part, answer.Artifact)
+		}
+		for i, value := range o.Values {
+			digest := a.inner.At(answer.Part.First + i)
+			check(w.t, checker.VerifyValue(o.Format, digest, value))
+			values[digest] = value
+		}
+	}
+	if len(parts) != quorum.PartCount(a.inner.Len()) || len(values) != a.inner.Len() {
+		w.t.Fatalf("%d parts with %d values for %d digests", len(parts), len(values), a.inner.Len())
+	}
+	return parts, values
+}
+
+// TestBatchForOthers: a batch has a value for each file, in order, which the program
+// takes that writes them; asked again it is the same, and the token is not asked.
+func TestBatchForOthers(t *testing.T) {
+	for _, kt := range keyTypes {
+		if format.Possible(format.IMA, kindOf(kt)) != nil {
+			continue
+		}
+		t.Run(string(kt), func(t *testing.T) {
+			w := newFormatWorld(t, imaChannels())
+			const n = 300
+			a := w.batch(bareKey(kt), n)
+			parts, values := w.signedBatch(a)
+			w.wantSigns(n)
+			for _, file := range [][]byte{inside(n)[0], inside(n)[n-1]} {
+				evmctl(t, bareKey(kt), file, values[sha256.Sum256(file)])
+			}
+			w.restart()
+			again, _ := w.signedBatch(a)
+			for i, data := range parts {
+				sameBytes(t, again[i], data)
+			}
+			w.wantSigns(n)
+		})
+	}
+}
+
+// evmctl judges a value of security.ima.
+func evmctl(t *testing.T, label string, file, value []byte) {
+	t.Helper()
+	dir := t.TempDir()
+	block, _ := pem.Decode(must(os.ReadFile(x509File(label)))(t))
+	cert := writeFile(t, filepath.Join(dir, "cert.der"), block.Bytes, 0o600)
+	verify := func(name string, content []byte) (string, error) {
+		path := writeFile(t, filepath.Join(dir, name), content, 0o600)
+		writeFile(t, path+".sig", value, 0o600)
+		out, err := exec.Command("evmctl", "ima_verify", "--sigfile", "--key", cert, path).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := verify("file", file); err != nil || !strings.Contains(out, "verification is OK") {
+		t.Errorf("evmctl: %v\n%s", err, out)
+	}
+	if out, err := verify("other", append(file, 'x')); err == nil {
+		t.Errorf("evmctl takes it for another file:\n%s", out)
+	}
+}
+
+// TestBatchWantsAShelf: without somebody to release parts to, nothing is done.
+func TestBatchWantsAShelf(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	if _, err := w.signer.Answer(t.Context(), encode(t, w.batch("bare-p256", 3).request(t))); !errors.Is(err, hsmsigner.ErrBatch) {
+		t.Errorf("got %v", err)
+	}
+	w.wantSigns(0)
+	if n := len(w.commitments()); n > 0 {
+		t.Errorf("%d commitments", n)
+	}
+}
+
+// TestBatchRefusals: nothing of a batch that is refused is signed.
+func TestBatchRefusals(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	good := w.batch("bare-p256", 300)
+	edit := func(f func(*quorum.Request)) []byte {
+		r := good.request(t)
+		f(r)
+		r.ID = r.ComputeID()
+		return encode(t, r)
+	}
+	tooMany := func(r *quorum.Request) { // no builder can say so, and no set be made of it
+		joined := make([]byte, 0, 32*(statement.MaxDigests+1))
+		for i := range statement.MaxDigests + 1 {
+			joined = append(joined, make([]byte, 28)...)
+			joined = append(joined, byte(i>>24), byte(i>>16), byte(i>>8), byte(i))
+		}
+		value := must(jsontext.AppendQuote(nil, base64.StdEncoding.EncodeToString(joined)))(t)
+		r.Signables[statement.FileDigests] = jsontext.Value(`{"digests":` + string(value) + `}`)
+	}
+	with := func(files [][]byte) func(r *quorum.Request) {
+		return func(r *quorum.Request) {
+			r.Signables[statement.FileDigests] = digestsOf(t, files).Signable().Value
+		}
+	}
+	for _, c := range []struct {
+		name string
+		code quorum.RefusalCode
+		data []byte
+	}{
+		{"10,001 digests", quorum.RefuseState, edit(tooMany)},
+		{"a digest that is not in the votes", quorum.RefuseState, edit(with(append(inside(300), []byte("evil"))))},
+		{"another digest than in the votes", quorum.RefuseState, edit(with(append(inside(299), []byte("evil"))))},
+		{"a digest less", quorum.RefuseState, edit(with(inside(299)))},
+		{"no digests", quorum.RefuseBadRequest, edit(func(r *quorum.Request) { clear(r.Signables) })},
+		{"one vote", quorum.RefuseQuorum, edit(func(r *quorum.Request) { r.Evidence = r.Evidence[:1] })},
+		{"two outputs", quorum.RefuseBadRequest, edit(func(r *quorum.Request) { r.Outputs = append(r.Outputs, r.Outputs[0]) })},
+		{"a key of another channel", quorum.RefuseFormat, edit(func(r *quorum.Request) { r.Outputs[0].Key = "bare-p384" })},
+	} {
+		w.run(c.name, func(t *testing.T) {
+			before := len(w.refusals())
+			reply, parts := w.answerParts(c.data)
+			if reply.Refusal == nil || reply.Refusal.Code != c.code || len(parts) > 0 || len(reply.Answer) > 4096 {
+				t.Errorf("got %+v and %d parts, want %s", reply.Refusal, len(parts), c.code)
+			}
+			if len(w.refusals()) != before+1 {
+				t.Error("the refusal is not recorded")
+			}
+		})
+	}
+	w.wantSigns(0)
+	w.signedBatch(good)
+	// The package's name belongs to these digests from now on.
+	other := good
+	other.inner = digestsOf(t, inside(301))
+	if reply, _ := w.answerParts(encode(t, other.request(t))); reply.Refusal == nil || reply.Refusal.Code != quorum.RefuseOtherDigest || len(reply.Alarms) != 1 {
+		t.Errorf("other digests under the same name: %+v", reply)
+	}
+	w.wantSigns(300)
+}
+
+// faultyAt spoils what the token answers for the digests of one file.
+func (w *world) faultyAt(content []byte, fault func(sig []byte) ([]byte, error)) {
+	bad := sha256.Sum256(content)
+	w.token.sign = func(ctx context.Context, label string, h crypto.Hash, digest []byte) ([]byte, error) {
+		sig, err := soft.token.Sign(ctx, label, h, digest)
+		if err == nil && bytes.Equal(digest, bad[:]) {
+			return fault(sig)
+		}
+		return sig, err
+	}
+}
+
+// TestBatchWithABadSignature: a part with a signature that does not verify does not
+// leave. The others stay, and are not made again when the token is mended.
+func TestBatchWithABadSignature(t *testing.T) {
+	for name, fault := range map[string]func(sig []byte) ([]byte, error){
+		"wrong":     func(sig []byte) ([]byte, error) { sig[len(sig)-1] ^= 1; return sig, nil },
+		"too short": func(sig []byte) ([]byte, error) { return sig[1:], nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newFormatWorld(t, imaChannels())
+			log := newJournal(t)
+			w.log = slog.New(slog.NewTextHandler(log, nil))
+			w.restart()
+			a := w.batch("bare-p256", 700)
+			file := inside(700)[0]
+			w.faultyAt(file, fault)
+			number, _ := a.inner.Find(sha256.Sum256(file))
+			data := encode(t, a.request(t))
+			reply, parts := w.answerParts(data)
+			if reply.Refusal == nil || reply.Refusal.Code != quorum.RefuseSignatureCheck || len(reply.Alarms) != 1 || reply.Alarms[0].Code != hsmsigner.AlarmSignatureCheck {
+				t.Fatalf("got %+v", reply)
+			}
+			for _, p := range parts {
+				if answer := must(quorum.ParseAnswer(p))(t); answer.Part.Index == number/quorum.PartSize {
+					t.Errorf("part %d was released", answer.Part.Index)
+				}
+			}
+			log.has(t, "batch begun", "digests=700", "parts=3")
+			log.has(t, "a signature does not verify")
+			log.has(t, "code=signature-check-failed")
+			w.token.sign = nil
+			before := w.token.signs.Load()
+			w.now = w.now.AddDate(0, 0, 1)
+			_, more := w.answerParts(data)
+			w.wholeBatch(a, append(parts, more...))
+			left := 700
+			for _, p := range parts {
+				left -= len(must(quorum.ParseAnswer(p))(t).Signatures[0].Values)
+			}
+			w.wantSigns(before + int64(left))
+			log.has(t, "batch signed", fmt.Sprint("signed=", left))
+		})
+	}
+}
+
+// TestBadSignatureInABatchOnce: the token was confused once, and the part is made
+// again by the way on which each step verifies.
+func TestBadSignatureInABatchOnce(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	a := w.batch("bare-p256", 300)
+	var once sync.Once
+	w.faultyAt(inside(300)[7], func(sig []byte) ([]byte, error) {
+		once.Do(func() { sig[0] ^= 1 })
+		return sig, nil
+	})
+	w.signedBatch(a)
+	if n := w.token.verified.Load(); n != 256 && n != 300-256 {
+		t.Errorf("%d signatures by the way that verifies, want those of one part", n)
+	}
+}
+
+// TestBatchTokenLost: the token goes away in the middle. The request is refused to be
+// asked again, what is stored stays, and the rest is signed later.
+func TestBatchTokenLost(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	const n = 1000
+	a := w.batch("bare-p256", n)
+	data := encode(t, a.request(t))
+	w.token.sign = func(ctx context.Context, label string, h crypto.Hash, digest []byte) ([]byte, error) {
+		if w.token.signs.Load() > 600 {
+			return nil, &token.Error{Class: token.Unavailable, Op: "sign", Err: errors.New("gone")}
+		}
+		return soft.token.Sign(ctx, label, h, digest)
+	}
+	reply, parts := w.answerParts(data)
+	if reply.Refusal == nil || reply.Refusal.Code != quorum.RefuseToken || !reply.Refusal.Retryable || len(reply.Alarms) > 0 {
+		t.Fatalf("got %+v", reply.Refusal)
+	}
+	if len(parts) != 2 {
+		t.Errorf("%d parts were released, want the two that were complete", len(parts))
+	}
+	w.token.sign = nil
+	w.token.signs.Store(0)
+	w.restart()
+	w.now = w.now.AddDate(0, 0, 1) // a part of another day is another part
+	_, more := w.answerParts(data)
+	w.wholeBatch(a, append(parts, more...))
+	w.wantSigns(n - 512)
+	rec := w.records()
+	if len(rec) != 1 || rec[0].Batch == nil || rec[0].Batch.Stored != n || rec[0].Batch.StoredParts != 4 || len(rec[0].Statements) != 2 {
+		t.Errorf("the ledger has %+v", rec)
+	}
+}
+
+// TestBatchNotReleased: what was stored when it could not be released is released
+// later, and is the same.
+func TestBatchNotReleased(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	a := w.batch("bare-p256", 600)
+	data := encode(t, a.request(t))
+	full := &shelf{err: errors.New("the bus is full")}
+	if _, err := w.signer.AnswerParts(t.Context(), data, full.put); !errors.Is(err, full.err) {
+		t.Fatalf("got %v", err)
+	}
+	_, parts := w.answerParts(data)
+	w.wholeBatch(a, append(parts, full.parts...))
+}
+
+// TestBatchEndsWithItsContext: a batch that is cut off leaves what it stored, and is
+// no refusal.
+func TestBatchEndsWithItsContext(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	a := w.batch("bare-p256", 900)
+	data := encode(t, a.request(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	var parts [][]byte
+	var mu sync.Mutex
+	_, err := w.signer.AnswerParts(ctx, data, func(_ context.Context, _ string, part []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		parts = append(parts, part)
+		cancel()
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) || len(w.refusals()) > 0 {
+		t.Fatalf("got %v, refusals %v", err, w.refusals())
+	}
+	_, more := w.answerParts(data)
+	w.wholeBatch(a, append(parts, more...))
+}
+
+// TestTwoSignersOneBatch: two processes that share a ledger give the same parts.
+func TestTwoSignersOneBatch(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	a := w.batch("bare-p256", 600)
+	data := encode(t, a.request(t))
+	other := must(hsmsigner.New(w.options()))(t)
+	s := new(shelf)
+	var both sync.WaitGroup
+	for _, signer := range []*hsmsigner.Signer{w.signer, other} {
+		both.Go(func() {
+			if reply, err := signer.AnswerParts(t.Context(), data, s.put); err != nil || reply.Refusal != nil {
+				t.Errorf("%+v, %v", reply, err)
+			}
+		})
+	}
+	both.Wait()
+	w.wholeBatch(a, s.parts)
+}
+
+// TestPolicyWithBatches: a key that cannot, or that must not, is found out when the
+// policy is loaded.
+func TestPolicyWithBatches(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	for key, want := range map[string]string{"bare-ed25519": "signature_v2_hdr", "p256": "OpenPGP certificate"} {
+		p := loadPolicy(t, policyText(t, 9, func(text string) string {
+			return strings.ReplaceAll(text, `key = "p256"`, `key = "rsa3072"`) + channelText("ima", policy.Output{Format: format.IMA, Key: key})
+		}))
+		err := w.signer.Replace(p, append(must(hsmsigner.LoadKeys(keyConfigs()))(t), w.more...))
+		if !errors.Is(err, hsmsigner.ErrConfig) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
