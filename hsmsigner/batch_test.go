@@ -112,7 +112,7 @@ func (w *world) wholeBatch(a ask, list [][]byte) (parts map[int][]byte, values m
 	label := a.outputs[0].Key
 	key := must(soft.token.Key(label))(w.t)
 	loaded := must(hsmsigner.LoadKey(hsmsigner.KeyConfig{Label: label, X509: x509File(label)}))(w.t)
-	checker := &sigcheck.Key{Public: key.Public, X509: loaded.X509}
+	checker, id := &sigcheck.Key{Public: key.Public, X509: loaded.X509}, a.request(w.t).ID
 	for _, data := range list {
 		answer := must(quorum.ParseAnswer(data))(w.t)
 		if answer.Part == nil {
@@ -125,7 +125,7 @@ func (w *world) wholeBatch(a ask, list [][]byte) (parts map[int][]byte, values m
 		parts[answer.Part.Index] = data
 		check(w.t, answer.CheckPart(a.inner))
 		o := answer.Signatures[0]
-		if o.Output != a.outputs[0] || answer.Artifact != a.artifact || answer.ID != a.request(w.t).ID {
+		if o.Output != a.outputs[0] || answer.Artifact != a.artifact || answer.ID != id {
 			w.t.Errorf("part %+v of %s", answer.Part, answer.Artifact)
 		}
 		for i, value := range o.Values {
@@ -431,5 +431,22 @@ func TestPolicyWithBatches(t *testing.T) {
 		if !errors.Is(err, hsmsigner.ErrConfig) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", key, err)
 		}
+	}
+}
+
+// TestSelftestOfABatch: one signature of a batch says that the key can make them.
+func TestSelftestOfABatch(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	config := []hsmsigner.KeyConfig{{Label: "bare-p256", X509: x509File("bare-p256")}}
+	if r := hsmsigner.Selftest(t.Context(), soft.token, config, w.policy); len(r) != 1 || r[0].Format != format.IMA || r[0].Err != nil || r[0].Fingerprint == "" {
+		t.Errorf("got %+v", r)
+	}
+	broken := &watchedToken{Token: soft.token, sign: func(ctx context.Context, label string, h crypto.Hash, digest []byte) ([]byte, error) {
+		sig, err := soft.token.Sign(ctx, label, h, digest)
+		sig[3] ^= 1
+		return sig, err
+	}}
+	if r := hsmsigner.Selftest(t.Context(), broken, config, w.policy); r[0].Err == nil {
+		t.Error("a token that signs badly passes")
 	}
 }

@@ -28,6 +28,7 @@ import (
 const (
 	childConfig = "HSMSIGNER_TEST_CONFIG" // its configuration file
 	childStage  = "HSMSIGNER_TEST_STAGE"  // it kills itself behind this step
+	childAwake  = "HSMSIGNER_TEST_AWAKE"  // it works longer than the bus waits
 )
 
 // childMain is a signer as the command runs it. It says each step on standard
@@ -51,7 +52,11 @@ func childMain(config string) int {
 			select {} // not a step further
 		}
 	})
-	if err := v.Run(context.Background()); err != nil {
+	run := v.Run
+	if os.Getenv(childAwake) != "" {
+		run = func(ctx context.Context) error { return hsmsigner.RunAwake(ctx, v) }
+	}
+	if err := run(context.Background()); err != nil {
 		log.Error("child", "error", err)
 	}
 	return 1
@@ -128,7 +133,11 @@ func (s *site) child(stage string) {
 // after a minute.
 func (s *site) impatient(key string, wait time.Duration) {
 	s.t.Helper()
-	name := bus.SignerConsumerName(key)
+	s.impatientOf(bus.SignerConsumerName(key), wait)
+}
+
+func (s *site) impatientOf(name string, wait time.Duration) {
+	s.t.Helper()
 	consumer := must(s.coord.JS().Consumer(s.t.Context(), bus.StreamRequests, name))(s.t)
 	config := consumer.CachedInfo().Config
 	config.AckWait = wait

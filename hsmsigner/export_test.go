@@ -1,6 +1,7 @@
 package hsmsigner
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -81,4 +82,14 @@ func HealthPlaces(v *Service) int {
 		return l.Most()
 	}
 	return 0
+}
+
+// TurnsOf is how the signer's requests share its token.
+func TurnsOf(s *Signer) *Turns { return s.turns }
+
+// RunAwake is [Service.Run] that tells the bus very often of what it works on.
+func RunAwake(ctx context.Context, v *Service) error {
+	server := NewServer(v.signer, v.conn, v.config.Ledger+".attempts")
+	server.keepAlive = 20 * time.Millisecond
+	return server.Run(ctx)
 }

@@ -38,17 +38,23 @@ type site struct {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	s := &site{world: newWorld(t)}
+	return siteOf(t, newWorld(t), policyText(t, 7), keyConfigs())
+}
+
+// siteOf has a signer with that policy and those keys.
+func siteOf(t testing.TB, w *world, policy string, keys []hsmsigner.KeyConfig) *site {
+	t.Helper()
+	s := &site{world: w}
 	dir := filepath.Join(s.dir, "signer")
-	policyFile := writeFile(t, filepath.Join(s.dir, "policy.toml"), []byte(policyText(t, 7)), 0o600)
+	policyFile := writeFile(t, filepath.Join(s.dir, "policy.toml"), []byte(policy), 0o600)
 	nkey := must(hsmsigner.Init(t.Context(), dir, hsmsigner.Config{Name: "hsm", NATS: "nats://127.0.0.1:1",
-		Policy: policyFile, Token: tokenConfig(), Keys: keyConfigs()}))(t)
+		Policy: policyFile, Token: tokenConfig(), Keys: keys}))(t)
 	coordSeed := filepath.Join(s.dir, "coord.seed")
 	coordKey := must(bus.WriteSeedFile(coordSeed))(t)
 	otherNKey := must(bus.WriteSeedFile(filepath.Join(s.dir, "other.seed")))(t)
 	var labels []string
-	for _, kt := range keyTypes {
-		labels = append(labels, string(kt))
+	for _, k := range keys {
+		labels = append(labels, k.Label)
 	}
 	s.broker = must(embedded.Start(embedded.Options{StoreDir: filepath.Join(s.dir, "bus"), Logger: quiet(), Users: []bus.User{
 		{Name: "coord", Role: bus.RoleCoordinator, NKey: coordKey},

@@ -15,7 +15,7 @@ import (
 
 type ledgerCmd struct {
 	List ledgerListCmd `cmd:"" help:"List what was signed, or with --refusals what was refused."`
-	Show ledgerShowCmd `cmd:"" help:"Print the stored answer to a request."`
+	Show ledgerShowCmd `cmd:"" help:"Print the stored answer to a request; that to a batch in its parts, each on a line."`
 
 	Backup ledgerBackupCmd `cmd:"" help:"Copy the ledger to a new file, also while the signer runs."`
 }
@@ -62,6 +62,16 @@ type (
 		Evidence   statement.SHA256   `json:"evidence"`
 		Statements []statement.SHA256 `json:"statements"`
 		Signatures []signatureRow     `json:"signatures"`
+		Batch      *batchRow          `json:"batch,omitzero"` // in the place of signatures
+	}
+	batchRow struct {
+		Format      string `json:"format"`
+		Key         string `json:"key"`
+		Fingerprint string `json:"fingerprint"`
+		Signatures  int    `json:"signatures"` // that were asked for
+		Parts       int    `json:"parts"`
+		Stored      int    `json:"storedSignatures"`
+		StoredParts int    `json:"storedParts"`
 	}
 	signatureRow struct {
 		Format      string    `json:"format"`
@@ -97,15 +107,21 @@ func (c *ledgerListCmd) Run(ctx context.Context, s *streams) error {
 func (c *ledgerListCmd) signed(ctx context.Context, l *ledger.Ledger, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if !c.JSON {
-		fmt.Fprintln(w, "AT\tCHANNEL\tTARGET\tARTIFACT\tSHA256\tFORMAT\tKEY\tREQUEST")
+		fmt.Fprintln(w, "AT\tCHANNEL\tTARGET\tARTIFACT\tSHA256\tFORMAT\tKEY\tSIGNATURES\tREQUEST")
 	}
 	err := l.Records(ctx, func(r ledger.Record) error {
 		if c.JSON {
 			return writeLine(out, signed(r))
 		}
+		line := func(at time.Time, format, key, count string) {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%q\t%.8s…\t%s\t%s\t%s\t%.8s…\n",
+				at.Format(time.RFC3339), r.Channel, r.Target, r.Artifact, r.SHA256, format, key, count, r.Request)
+		}
 		for _, sig := range r.Signatures {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%q\t%.8s…\t%s\t%s\t%.8s…\n",
-				sig.SignedAt.Format(time.RFC3339), r.Channel, r.Target, r.Artifact, r.SHA256, sig.Format, sig.Key, r.Request)
+			line(sig.SignedAt, sig.Format, sig.Key, "1")
+		}
+		if b := r.Batch; b != nil {
+			line(r.At, b.Format, b.Key, storedOf(b.Stored, b.Signatures))
 		}
 		return nil
 	})
@@ -115,9 +131,20 @@ func (c *ledgerListCmd) signed(ctx context.Context, l *ledger.Ledger, out io.Wri
 	return w.Flush()
 }
 
+// storedOf is how many there are, and of how many if some are missing.
+func storedOf(stored, all int) string {
+	if stored < all {
+		return fmt.Sprintf("%d of %d", stored, all)
+	}
+	return fmt.Sprint(all)
+}
+
 func signed(r ledger.Record) signedRow {
 	row := signedRow{r.At, r.Request, r.Channel, r.Target, r.Stage, r.Artifact, r.SHA256, r.PolicyVersion, r.PolicyDigest,
-		r.Evidence, r.Statements, nil}
+		r.Evidence, r.Statements, []signatureRow{}, nil}
+	if b := r.Batch; b != nil {
+		row.Batch = &batchRow{b.Format, b.Key, b.Fingerprint, b.Signatures, b.Parts, b.Stored, b.StoredParts}
+	}
 	for _, s := range r.Signatures {
 		row.Signatures = append(row.Signatures, signatureRow{s.Format, s.Key, s.Fingerprint, s.SignedAt, s.Bytes})
 	}
@@ -182,8 +209,33 @@ func (c *ledgerShowCmd) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	if !found {
+		found, err = showParts(ctx, l, id, s)
+		if err != nil || found {
+			return err
+		}
 		return fmt.Errorf("the ledger has no answer to request %s (hint: ledger list --refusals shows what was refused)", id)
 	}
 	_, err = s.out.Write(append(data, '\n'))
 	return err
+}
+
+// showParts prints those of the answer to a batch, each on a line.
+func showParts(ctx context.Context, l *ledger.Ledger, id statement.SHA256, s *streams) (found bool, err error) {
+	stored, count, err := l.StoredParts(ctx, id)
+	if err != nil || count == 0 {
+		return false, err
+	}
+	for _, i := range stored {
+		data, _, err := l.AnswerPart(ctx, id, i)
+		if err != nil {
+			return false, err
+		}
+		if _, err := s.out.Write(append(data, '\n')); err != nil {
+			return false, err
+		}
+	}
+	if len(stored) < count {
+		fmt.Fprintf(s.err, "note: %d of %d parts are stored; the batch goes on when it is asked for again\n", len(stored), count)
+	}
+	return true, nil
 }
