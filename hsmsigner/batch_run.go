@@ -164,11 +164,14 @@ func (b *batch) make(a *quorum.Approval, h *sigformat.Key, i int) ([]byte, error
 // token failed at another part: what is signed need not be signed again.
 func (b *batch) finish(p *part) error {
 	b.s.testOnlyStage("part signed")
+	step := b.s.stopwatch()
 	answer, data, err := b.verified(p)
+	step("verify")
 	if err != nil {
 		return err
 	}
 	stored, err := b.s.ledger.StorePart(b.ctx, partRecord(answer, data, b.set.Len()))
+	step("store")
 	if err != nil {
 		return ledgerDenial(err)
 	}
@@ -178,6 +181,7 @@ func (b *batch) finish(p *part) error {
 	if err := b.release(b.ctx, answer.Channel, stored); err != nil {
 		return fmt.Errorf("release part %d: %w", p.Index, err)
 	}
+	step("publish")
 	b.s.testOnlyStage("part released")
 	return nil
 }

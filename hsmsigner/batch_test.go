@@ -15,7 +15,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -40,7 +42,7 @@ func imaChannels() map[string][]policy.Output {
 }
 
 func kindOf(kt token.KeyType) format.KeyType {
-	if kt == token.RSA3072 {
+	if kt == token.RSA3072 || kt == token.RSA4096 {
 		return format.RSA
 	}
 	return format.KeyType(kt)
@@ -448,5 +450,37 @@ func TestSelftestOfABatch(t *testing.T) {
 	}}
 	if r := hsmsigner.Selftest(t.Context(), broken, config, w.policy); r[0].Err == nil {
 		t.Error("a token that signs badly passes")
+	}
+}
+
+// TestMeasureSpeedOfBatches: what is measured are signatures of whole batches, beside
+// those of the token.
+func TestMeasureSpeedOfBatches(t *testing.T) {
+	w := newFormatWorld(t, imaChannels())
+	var parts atomic.Int64
+	o := hsmsigner.SpeedOptions{Raw: soft.token, Token: w.token, Workers: 2, Key: hsmsigner.KeyConfig{Label: "bare-p256", X509: x509File("bare-p256")},
+		Policy: w.policy, Batch: 300, Dir: t.TempDir(), Rounds: 1, Round: time.Millisecond,
+		Publish: func(_ context.Context, r hsmsigner.Reply) error {
+			if must(quorum.ParseAnswer(r.Answer))(t).Part != nil {
+				parts.Add(1)
+			}
+			return nil
+		}}
+	s := must(hsmsigner.MeasureSpeed(t.Context(), o))(t)
+	if s.Format != format.IMA || s.Batch != 300 || s.Limit <= 0 || s.Rate <= 0 || s.Ratio <= 0 || s.P50 <= 0 || s.AloneP50 <= 0 || s.BesideP99 <= 0 || parts.Load() == 0 {
+		t.Errorf("%+v, %d parts", s, parts.Load())
+	}
+	var names []string
+	for _, c := range s.Steps {
+		names = append(names, c.Name)
+	}
+	if got := strings.Join(names, " "); got != "parse evidence ledger check publish" {
+		t.Errorf("steps %s", got)
+	}
+	for _, n := range []int{0, statement.MaxDigests + 1} {
+		o.Batch = n
+		if _, err := hsmsigner.MeasureSpeed(t.Context(), o); err == nil || !strings.Contains(err.Error(), "want 1 to 10000") {
+			t.Errorf("a batch of %d: %v", n, err)
+		}
 	}
 }

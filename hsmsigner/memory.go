@@ -12,7 +12,7 @@ const (
 	collectAt = 400
 
 	// memoryLimit is where the collector works harder instead, in bytes. Requests
-	// that were taken ahead are at most 32 MiB for each key.
+	// that were taken ahead are at most 48 MiB for each key.
 	memoryLimit = 512 << 20
 )
 

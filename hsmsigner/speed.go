@@ -49,6 +49,7 @@ type SpeedOptions struct {
 	Workers int // of either
 	Key     KeyConfig
 	Policy  *policy.Policy // tells the format; may be nil as for [Selftest]
+	Batch   int            // signatures of a batch, if the format is one of batches
 	Dir     string         // the disk of the ledger; a folder is made in it and removed again
 	Rounds  int            // pairs of measurements
 	Round   time.Duration  // of one measurement
@@ -65,6 +66,11 @@ type Speed struct {
 	Key    string         `json:"key"`
 	Type   format.KeyType `json:"type"`
 	Format policy.Format  `json:"format"`
+
+	// Batch is how many signatures a batch had; 0 if the format has none. Then Rate and
+	// Cost are of single signatures, P50, P99 and Steps of a whole batch while there is
+	// no other, and what is said of one request is said of a batch of one.
+	Batch int `json:"batch,omitzero"`
 
 	Limit float64 `json:"limit"` // signatures by C_Sign alone
 	Rate  float64 `json:"rate"`  // requests that were answered
@@ -125,7 +131,7 @@ func MeasureSpeed(ctx context.Context, o SpeedOptions) (*Speed, error) {
 }
 
 func (b *bench) run(ctx context.Context) (*Speed, error) {
-	s := &Speed{Key: b.output.Key, Type: b.kind, Format: b.output.Format}
+	s := &Speed{Key: b.output.Key, Type: b.kind, Format: b.output.Format, Batch: b.Batch}
 	if err := errors.Join(b.alone(ctx, s), b.beside(ctx, s)); err != nil {
 		return nil, err
 	}
@@ -137,7 +143,7 @@ func (b *bench) run(ctx context.Context) (*Speed, error) {
 		if err != nil {
 			return nil, err
 		}
-		path, took, err := b.path(ctx, int(before.perSecond()*b.Round.Seconds())+1)
+		path, took, err := b.wholeWay(ctx, s, int(before.perSecond()*b.Round.Seconds())+1)
 		if err != nil {
 			return nil, err
 		}
@@ -159,6 +165,14 @@ func (b *bench) run(ctx context.Context) (*Speed, error) {
 	}
 	s.P50, s.P99 = percentiles(times)
 	return s, nil
+}
+
+// wholeWay has requests answered for a while, or a few batches.
+func (b *bench) wholeWay(ctx context.Context, s *Speed, n int) (rates, []time.Duration, error) {
+	if b.Batch > 0 {
+		return b.batches(ctx, s)
+	}
+	return b.path(ctx, n)
 }
 
 // rates counts what was done in a time.
@@ -186,22 +200,41 @@ func percentiles(list []time.Duration) (p50, p99 Milliseconds) {
 
 // alone answers requests one by one and notes what each step takes.
 func (b *bench) alone(ctx context.Context, s *Speed) error {
-	spent := map[string]time.Duration{}
-	b.signer.watchSteps = func(step string, took time.Duration) { spent[step] += took }
+	spent, watch := stepTimes()
+	b.signer.watchSteps = watch
 	times, err := b.oneByOne(ctx)
 	if b.signer.watchSteps = nil; err != nil {
 		return err
 	}
-	s.Steps = stepCosts(spent, len(times))
+	if b.Batch == 0 {
+		s.Steps = stepCosts(spent, len(times))
+	}
 	s.AloneP50, s.AloneP99 = percentiles(times)
 	return nil
 }
 
 // beside does so while another request wants the token all the time.
 func (b *bench) beside(ctx context.Context, s *Speed) error {
-	digest := sha512.Sum512([]byte(selftestText))
 	huge, end := context.WithCancel(ctx)
 	var wg sync.WaitGroup
+	if b.Batch > 0 {
+		wg.Go(func() { b.batchAfterBatch(huge, end) })
+	} else {
+		b.occupy(huge, end, &wg)
+	}
+	times, err := b.oneByOne(ctx)
+	end()
+	wg.Wait()
+	if err != nil {
+		return err
+	}
+	s.BesideP50, s.BesideP99 = percentiles(times)
+	return nil
+}
+
+// occupy takes turns at the token as a request for thousands of signatures would.
+func (b *bench) occupy(huge context.Context, end func(), wg *sync.WaitGroup) {
+	digest := sha512.Sum512([]byte(selftestText))
 	for range 2 * b.Workers {
 		wg.Go(func() {
 			for b.signer.turns.take(huge, "huge", "huge") == nil {
@@ -212,14 +245,6 @@ func (b *bench) beside(ctx context.Context, s *Speed) error {
 			}
 		})
 	}
-	times, err := b.oneByOne(ctx)
-	end()
-	wg.Wait()
-	if err != nil {
-		return err
-	}
-	s.BesideP50, s.BesideP99 = percentiles(times)
-	return nil
 }
 
 // oneByOne answers requests for the time of a round, but some in any case.
@@ -260,13 +285,13 @@ func stepCosts(spent map[string]time.Duration, n int) (list []StepCost) {
 
 func (b *bench) answer(ctx context.Context, request []byte) (time.Duration, error) {
 	start := time.Now()
-	reply, err := b.signer.Answer(ctx, request)
+	reply, err := b.signer.AnswerParts(ctx, request, b.release)
 	switch {
 	case err != nil:
 		return 0, err
 	case reply.Refusal != nil:
 		return 0, fmt.Errorf("refused: %s: %s", reply.Refusal.Code, reply.Refusal.Message)
-	case b.Publish == nil:
+	case b.Publish == nil || reply.Answer == nil:
 		return time.Since(start), nil
 	}
 	answered := time.Now()

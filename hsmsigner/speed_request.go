@@ -34,12 +34,16 @@ type bench struct {
 	kind    format.KeyType
 	made    int // requests so far
 	content statement.Artifact
+	inner   map[int][]statement.Signable // of packages with so many files
 }
 
 const benchOperators, benchNeed = 3, 2
 
 func newBench(ctx context.Context, o SpeedOptions) (_ *bench, err error) {
 	b := &bench{SpeedOptions: o, output: policy.Output{Key: o.Key.Label, Format: benchFormat(o.Policy, o.Key)}}
+	if err := b.checkBatch(); err != nil {
+		return nil, err
+	}
 	key, err := LoadKey(o.Key)
 	if err != nil {
 		return nil, err
@@ -135,9 +139,16 @@ func selftestArtifact() (a statement.Artifact, err error) {
 // request makes the bytes of a request that nobody made before, with as many
 // statements as the quorum needs.
 func (b *bench) request() ([]byte, error) {
+	if b.Batch > 0 {
+		return b.batchRequest(1)
+	}
+	return b.requestFor(b.content)
+}
+
+// requestFor makes it for a file under a name that no file had before.
+func (b *bench) requestFor(a statement.Artifact) ([]byte, error) {
 	c := statement.Case{Channel: "selftest", Target: selftestTarget}
-	a := b.content
-	a.Name = fmt.Sprint("selftest-", b.made)
+	a.Name = fmt.Sprint(a.Name, "selftest-", b.made)
 	b.made++
 	var stmts []*statement.Statement
 	at := time.Now().Add(-time.Minute)

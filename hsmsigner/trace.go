@@ -47,6 +47,20 @@ func (t *trace) step(name string) {
 	t.last = at
 }
 
+// stopwatch tells whoever watches what each step takes that goes on beside others of
+// its request.
+func (s *Signer) stopwatch() func(step string) {
+	if s.watchSteps == nil {
+		return func(string) {}
+	}
+	last := s.now()
+	return func(step string) {
+		at := s.now()
+		s.watchSteps(step, at.Sub(last))
+		last = at
+	}
+}
+
 func (t *trace) attrs(more ...slog.Attr) []any {
 	var out []any
 	for _, a := range append(append(slices.Clip(t.request), more...), slog.Duration("total", t.now().Sub(t.start)),
