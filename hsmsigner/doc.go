@@ -27,6 +27,9 @@
 //   - A kill at any point loses nothing and changes no answer: what was not
 //     acknowledged is delivered again, and each step is either repeatable or
 //     found done in the ledger.
+//   - A batch is answered in parts, each of which has all of this by itself. Parts
+//     that are in the ledger are never made again; one that was being made when the
+//     process ended was seen by nobody.
 //   - Nobody waits for another one's request: the token is given to channels, and to
 //     the requests of a channel, in turn, one operation at a time. What is held in
 //     memory is bounded for each key, whatever waits at the bus.
