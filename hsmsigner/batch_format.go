@@ -1,8 +1,10 @@
 package hsmsigner
 
 import (
+	"quorate/internal/sigcheck"
 	"quorate/internal/sigformat"
 	"quorate/internal/sigformat/imasig"
+	"quorate/internal/sigformat/sshsig"
 	"quorate/quorum/format"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
@@ -19,7 +21,8 @@ type valueFunc func(k *sigformat.Key, digest statement.SHA256) ([]byte, error)
 // batchFormats are the formats of which one output is many signatures, all those of
 // [format.IsBatch]. [sigcheck.Key.VerifyValue] checks them.
 var batchFormats = map[policy.Format]batchFunc{
-	format.IMA: makeIMA,
+	format.IMA:      makeIMA,
+	format.SSHFiles: makeSSHFiles,
 }
 
 func makeIMA(k Key) (valueFunc, error) {
@@ -27,4 +30,10 @@ func makeIMA(k Key) (valueFunc, error) {
 	return func(h *sigformat.Key, digest statement.SHA256) ([]byte, error) {
 		return imasig.Make(h, id, digest)
 	}, err
+}
+
+func makeSSHFiles(Key) (valueFunc, error) {
+	return func(h *sigformat.Key, digest statement.SHA256) ([]byte, error) {
+		return sshsig.MakeBlob(h, sigcheck.Namespace, digest)
+	}, nil
 }

@@ -21,12 +21,24 @@ import (
 	"quorate/quorum/statement"
 )
 
-// imaChannels has a channel for each key type that can, which is called like its key.
-func imaChannels() map[string][]policy.Output {
+// batchOutput is what the channel of that name signs: values of security.ima with a
+// key for bare files, SSH signatures with one that may also make CMS.
+func batchOutput(channel string) policy.Output {
+	if strings.HasPrefix(channel, bareKey("")) {
+		return policy.Output{Format: format.IMA, Key: channel}
+	}
+	return policy.Output{Format: format.SSHFiles, Key: channel}
+}
+
+// batchChannels has one for each format of batches and key type that can make it. It
+// is called like the key.
+func batchChannels() map[string][]policy.Output {
 	channels := map[string][]policy.Output{}
 	for _, kt := range keyTypes {
-		if format.Possible(format.IMA, kindOf(kt)) == nil {
-			channels[bareKey(kt)] = []policy.Output{{Format: format.IMA, Key: bareKey(kt)}}
+		for _, key := range []string{bareKey(kt), cmsKey(kt)} {
+			if o := batchOutput(key); format.Possible(o.Format, kindOf(kt)) == nil {
+				channels[key] = []policy.Output{o}
+			}
 		}
 	}
 	return channels
@@ -60,7 +72,7 @@ func digestsOf(t testing.TB, files [][]byte) statement.DigestSet {
 func (w *world) batch(channel string, n int) ask {
 	a := w.ask(channel)
 	a.artifact, a.content = "hello.rpm", []byte("a package\n")
-	a.outputs = []policy.Output{{Format: format.IMA, Key: channel}}
+	a.outputs = []policy.Output{batchOutput(channel)}
 	a.inner = digestsOf(w.t, inside(n))
 	return a
 }
@@ -133,22 +145,31 @@ func (w *world) wholeBatch(a ask, list [][]byte) (parts map[int][]byte, values m
 	return parts, values
 }
 
-// evmctl judges a value of security.ima.
-func evmctl(t *testing.T, label string, file, value []byte) {
+// judgeValue has a program of others judge one signature of a batch.
+func judgeValue(t *testing.T, o policy.Output, file, value []byte) {
 	t.Helper()
 	dir := t.TempDir()
-	block, _ := pem.Decode(must(os.ReadFile(x509File(label)))(t))
-	cert := writeFile(t, filepath.Join(dir, "cert.der"), block.Bytes, 0o600)
-	verify := func(name string, content []byte) (string, error) {
-		path := writeFile(t, filepath.Join(dir, name), content, 0o600)
-		writeFile(t, path+".sig", value, 0o600)
-		out, err := exec.Command("evmctl", "ima_verify", "--sigfile", "--key", cert, path).CombinedOutput()
+	block, _ := pem.Decode(must(os.ReadFile(x509File(o.Key)))(t))
+	writeFile(t, filepath.Join(dir, "cert.der"), block.Bytes, 0o600)
+	pub := must(hsmsigner.ExportPublic(t.Context(), soft.token, hsmsigner.Key{Label: o.Key}, hsmsigner.FormSSH, hsmsigner.Subject{}))(t)
+	writeFile(t, filepath.Join(dir, "allowed"), append([]byte(`quorate namespaces="file" `), pub...), 0o600)
+	command, good := "evmctl ima_verify --sigfile --key cert.der file", "verification is OK"
+	if o.Format == format.SSHFiles {
+		command, good = "ssh-keygen -Y verify -f allowed -I quorate -n file -s file.sig <file", `Good "file" signature`
+		value = pem.EncodeToMemory(&pem.Block{Type: "SSH SIGNATURE", Bytes: value})
+	}
+	writeFile(t, filepath.Join(dir, "file.sig"), value, 0o600)
+	verify := func(content []byte) (string, error) {
+		writeFile(t, filepath.Join(dir, "file"), content, 0o600)
+		cmd := exec.Command("sh", "-c", command)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := verify("file", file); err != nil || !strings.Contains(out, "verification is OK") {
-		t.Errorf("evmctl: %v\n%s", err, out)
+	if out, err := verify(file); err != nil || !strings.Contains(out, good) {
+		t.Errorf("%s: %v\n%s", command, err, out)
 	}
-	if out, err := verify("other", append(file, 'x')); err == nil {
-		t.Errorf("evmctl takes it for another file:\n%s", out)
+	if out, err := verify(append(file, 'x')); err == nil {
+		t.Errorf("%s takes it for another file:\n%s", command, out)
 	}
 }

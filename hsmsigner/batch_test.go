@@ -28,18 +28,15 @@ import (
 // TestBatchForOthers: a batch has a value for each file, in order, which the program
 // takes that writes them; asked again it is the same, and the token is not asked.
 func TestBatchForOthers(t *testing.T) {
-	for _, kt := range keyTypes {
-		if format.Possible(format.IMA, kindOf(kt)) != nil {
-			continue
-		}
-		t.Run(string(kt), func(t *testing.T) {
-			w := newFormatWorld(t, imaChannels())
+	for channel := range batchChannels() {
+		t.Run(channel, func(t *testing.T) {
+			w := newFormatWorld(t, batchChannels())
 			const n = 300
-			a := w.batch(bareKey(kt), n)
+			a := w.batch(channel, n)
 			parts, values := w.signedBatch(a)
 			w.wantSigns(n)
 			for _, file := range [][]byte{inside(n)[0], inside(n)[n-1]} {
-				evmctl(t, bareKey(kt), file, values[sha256.Sum256(file)])
+				judgeValue(t, a.outputs[0], file, values[sha256.Sum256(file)])
 			}
 			w.restart()
 			again, _ := w.signedBatch(a)
@@ -51,9 +48,22 @@ func TestBatchForOthers(t *testing.T) {
 	}
 }
 
+// TestEveryBatchFormat: there is no format of batches that the signer does not make.
+func TestEveryBatchFormat(t *testing.T) {
+	made := map[policy.Format]bool{}
+	for _, outputs := range batchChannels() {
+		made[outputs[0].Format] = true
+	}
+	for _, f := range format.All() {
+		if format.IsBatch(f.Name) != made[f.Name] {
+			t.Errorf("%s: made by tests %t", f.Name, made[f.Name])
+		}
+	}
+}
+
 // TestBatchWantsAShelf: without somebody to release parts to, nothing is done.
 func TestBatchWantsAShelf(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	if _, err := w.signer.Answer(t.Context(), encode(t, w.batch("bare-p256", 3).request(t))); !errors.Is(err, hsmsigner.ErrBatch) {
 		t.Errorf("got %v", err)
 	}
@@ -65,7 +75,7 @@ func TestBatchWantsAShelf(t *testing.T) {
 
 // TestBatchRefusals: nothing of a batch that is refused is signed.
 func TestBatchRefusals(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	good := w.batch("bare-p256", 300)
 	edit := func(f func(*quorum.Request)) []byte {
 		r := good.request(t)
@@ -143,7 +153,7 @@ func TestBatchWithABadSignature(t *testing.T) {
 		"too short": func(sig []byte) ([]byte, error) { return sig[1:], nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newFormatWorld(t, imaChannels())
+			w := newFormatWorld(t, batchChannels())
 			log := newJournal(t)
 			w.log = slog.New(slog.NewTextHandler(log, nil))
 			w.restart()
@@ -182,7 +192,7 @@ func TestBatchWithABadSignature(t *testing.T) {
 // TestBadSignatureInABatchOnce: the token was confused once, and the part is made
 // again by the way on which each step verifies.
 func TestBadSignatureInABatchOnce(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	a := w.batch("bare-p256", 300)
 	var once sync.Once
 	w.faultyAt(inside(300)[7], func(sig []byte) ([]byte, error) {
@@ -198,7 +208,7 @@ func TestBadSignatureInABatchOnce(t *testing.T) {
 // TestBatchTokenLost: the token goes away in the middle. The request is refused to be
 // asked again, what is stored stays, and the rest is signed later.
 func TestBatchTokenLost(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	const n = 1000
 	a := w.batch("bare-p256", n)
 	data := encode(t, a.request(t))
@@ -231,7 +241,7 @@ func TestBatchTokenLost(t *testing.T) {
 // TestBatchNotReleased: what was stored when it could not be released is released
 // later, and is the same.
 func TestBatchNotReleased(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	a := w.batch("bare-p256", 600)
 	data := encode(t, a.request(t))
 	full := &shelf{err: errors.New("the bus is full")}
@@ -245,7 +255,7 @@ func TestBatchNotReleased(t *testing.T) {
 // TestBatchEndsWithItsContext: a batch that is cut off leaves what it stored, and is
 // no refusal.
 func TestBatchEndsWithItsContext(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	a := w.batch("bare-p256", 900)
 	data := encode(t, a.request(t))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -267,7 +277,7 @@ func TestBatchEndsWithItsContext(t *testing.T) {
 
 // TestTwoSignersOneBatch: two processes that share a ledger give the same parts.
 func TestTwoSignersOneBatch(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	a := w.batch("bare-p256", 600)
 	data := encode(t, a.request(t))
 	other := must(hsmsigner.New(w.options()))(t)
@@ -287,7 +297,7 @@ func TestTwoSignersOneBatch(t *testing.T) {
 // TestPolicyWithBatches: a key that cannot, or that must not, is found out when the
 // policy is loaded.
 func TestPolicyWithBatches(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	for key, want := range map[string]string{"bare-ed25519": "signature_v2_hdr", "p256": "OpenPGP certificate"} {
 		p := loadPolicy(t, policyText(t, 9, func(text string) string {
 			return strings.ReplaceAll(text, `key = "p256"`, `key = "rsa3072"`) + channelText("ima", policy.Output{Format: format.IMA, Key: key})
@@ -301,7 +311,7 @@ func TestPolicyWithBatches(t *testing.T) {
 
 // TestSelftestOfABatch: one signature of a batch says that the key can make them.
 func TestSelftestOfABatch(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	config := []hsmsigner.KeyConfig{{Label: "bare-p256", X509: x509File("bare-p256")}}
 	if r := hsmsigner.Selftest(t.Context(), soft.token, config, w.policy); len(r) != 1 || r[0].Format != format.IMA || r[0].Err != nil || r[0].Fingerprint == "" {
 		t.Errorf("got %+v", r)
@@ -319,7 +329,7 @@ func TestSelftestOfABatch(t *testing.T) {
 // TestMeasureSpeedOfBatches: what is measured are signatures of whole batches, beside
 // those of the token.
 func TestMeasureSpeedOfBatches(t *testing.T) {
-	w := newFormatWorld(t, imaChannels())
+	w := newFormatWorld(t, batchChannels())
 	var parts atomic.Int64
 	o := hsmsigner.SpeedOptions{Raw: soft.token, Token: w.token, Workers: 2, Key: hsmsigner.KeyConfig{Label: "bare-p256", X509: x509File("bare-p256")},
 		Policy: w.policy, Batch: 300, Dir: t.TempDir(), Rounds: 1, Round: time.Millisecond,

@@ -49,16 +49,16 @@ func BenchmarkSignerBatch(b *testing.B) {
 	var text strings.Builder
 	var keys []hsmsigner.KeyConfig
 	for _, kt := range append([]token.KeyType{token.RSA4096}, keyTypes...) {
-		f := slices.IndexFunc(format.All(), func(f format.Format) bool {
-			return format.IsBatch(f.Name) && format.Possible(f.Name, kindOf(kt)) == nil
-		})
-		label := "batch-" + string(kt)
-		if f < 0 || !isMeasured(label) {
+		f, label := format.IMA, "batch-"+string(kt)
+		if format.Possible(f, kindOf(kt)) != nil {
+			f = format.SSHFiles
+		}
+		if !isMeasured(label) {
 			continue
 		}
 		must(soft.token.CreateKey(label, kt))(b)
 		keys = append(keys, hsmsigner.KeyConfig{Label: label})
-		text.WriteString(channelText(label, policy.Output{Format: format.All()[f].Name, Key: label}))
+		text.WriteString(channelText(label, policy.Output{Format: f, Key: label}))
 	}
 	benchmarkKeys(b, loadPolicy(b, policyText(b, 8)+text.String()), keys)
 }

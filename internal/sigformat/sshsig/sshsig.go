@@ -63,12 +63,22 @@ func Sign(k *sigformat.Key, namespace string, digest Digest) ([]byte, error) {
 // SignBlob returns a signature over the file with that SHA-256, without the armour:
 // its base64 is what stands between the lines of the armour.
 func SignBlob(k *sigformat.Key, namespace string, digest [32]byte) ([]byte, error) {
-	blob, err := sign(k, namespace, nameSHA256, digest[:])
+	blob, err := MakeBlob(k, namespace, digest)
 	if err != nil {
-		return nil, fmt.Errorf("ssh signature: %w", err)
+		return nil, err
 	}
 	if err := VerifyBlob(k.Public(), namespace, digest, blob); err != nil {
 		return nil, fmt.Errorf("%w: %w", sigformat.ErrSignatureCheck, err)
+	}
+	return blob, nil
+}
+
+// MakeBlob is SignBlob without the check of the finished signature. It is for callers
+// who verify what they are about to release.
+func MakeBlob(k *sigformat.Key, namespace string, digest [32]byte) ([]byte, error) {
+	blob, err := sign(k, namespace, nameSHA256, digest[:])
+	if err != nil {
+		return nil, fmt.Errorf("ssh signature: %w", err)
 	}
 	return blob, nil
 }
