@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
@@ -39,6 +40,8 @@ type batch struct {
 	stop    context.CancelCauseFunc
 
 	ahead     chan struct{} // one for each part in memory
+	storing   sync.Mutex    // held for one part, so that a small request waits for the disk of one only
+	releasing sync.Mutex    // the same at the bus
 	signers   *pool.Pool
 	finishers *pool.Pool
 
@@ -170,7 +173,9 @@ func (b *batch) finish(p *part) error {
 	if err != nil {
 		return err
 	}
+	b.storing.Lock()
 	stored, err := b.s.ledger.StorePart(b.ctx, partRecord(answer, data, b.set.Len()))
+	b.storing.Unlock()
 	step("store")
 	if err != nil {
 		return ledgerDenial(err)
@@ -178,6 +183,8 @@ func (b *batch) finish(p *part) error {
 	b.storedParts.Add(1)
 	b.s.metrics.partSigned(b.out.Output, len(p.values))
 	b.s.testOnlyStage("part stored")
+	b.releasing.Lock()
+	defer b.releasing.Unlock()
 	if err := b.release(b.ctx, answer.Channel, stored); err != nil {
 		return fmt.Errorf("release part %d: %w", p.Index, err)
 	}
