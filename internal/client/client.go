@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -285,7 +286,7 @@ func (c *Client) do(ctx context.Context, path string, q url.Values, header http.
 		req.Header[name] = values
 	}
 	resp, err := c.http.Do(req)
-	if err != nil && isBus(err) {
+	if err != nil && c.isBus(ctx, err) {
 		return nil, &badAnswer{c.Server() + " is a bus (NATS) and not a coordinator's HTTP interface, which has another port"}
 	}
 	if err != nil {
@@ -309,9 +310,31 @@ func (c *Client) do(ctx context.Context, path string, q url.Values, header http.
 
 // isBus tells a NATS server by the greeting that it sends to everybody. The two
 // addresses of a coordinator are easily mistaken for each other.
-func isBus(err error) bool {
+func (c *Client) isBus(ctx context.Context, err error) bool {
 	text := err.Error()
-	return strings.Contains(text, "malformed HTTP") && strings.Contains(text, `\"server_id\"`)
+	if strings.Contains(text, "malformed HTTP") {
+		return strings.Contains(text, `\"server_id\"`)
+	}
+	// The greeting came before the request was sent. net/http does not say what it
+	// was, so the server is asked for it once more.
+	return strings.Contains(text, "readLoopPeekFail") && c.greets(ctx)
+}
+
+const greetingWait = 2 * time.Second
+
+func (c *Client) greets(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, greetingWait)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.base.Host)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	end, _ := ctx.Deadline()
+	_ = conn.SetReadDeadline(end)
+	greeting := make([]byte, len("INFO {"))
+	_, err = io.ReadFull(conn, greeting)
+	return err == nil && string(greeting) == "INFO {"
 }
 
 // plain takes method and URL out of the error: the caller names the server.
