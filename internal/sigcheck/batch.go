@@ -3,6 +3,8 @@ package sigcheck
 import (
 	"fmt"
 
+	"github.com/sourcegraph/conc/iter"
+
 	"quorate/internal/sigformat/imasig"
 	"quorate/internal/sigformat/sshsig"
 	"quorate/quorum/format"
@@ -26,6 +28,20 @@ func (k *Key) VerifyValue(f format.Name, digest statement.SHA256, value []byte) 
 		return sshsig.VerifyBlob(k.Public, Namespace, digest, value)
 	}
 	return fmt.Errorf("%w: format %q is not known here", ErrUnchecked, f)
+}
+
+// VerifyValues checks the signatures of a batch, on all processors. They are over the
+// digests of the set from number first on. It returns the place of the first that is
+// wrong, and what is wrong with it.
+func (k *Key) VerifyValues(f format.Name, set statement.DigestSet, first int, values [][]byte) (int, error) {
+	errs := make([]error, len(values))
+	iter.ForEachIdx(values, func(i int, value *[]byte) { errs[i] = k.VerifyValue(f, set.At(first+i), *value) })
+	for i, err := range errs {
+		if err != nil {
+			return i, err
+		}
+	}
+	return 0, nil
 }
 
 func (k *Key) supportsBatch(f format.Name) error {

@@ -55,6 +55,10 @@ type File struct {
 	// Text returns a running SHA-512 of the file's canonical text, for OpenPGP
 	// cleartext signatures; nil if there is none.
 	Text func() (hash.Hash, error)
+
+	// Agreed reports whether these are the digests of files inside of the file that
+	// were agreed on, for batches; nil if that is not known.
+	Agreed func(statement.DigestSet) error
 }
 
 // Result is what a verified signature says of itself.
@@ -63,6 +67,7 @@ type Result struct {
 	Time        time.Time         // zero: the format has none
 	OpenPGP     *pgpsig.Signature // nil: of another format
 	Summary     *vsa.Summary      // nil: of another format
+	Count       int               // of signatures, if it is the file of a batch; else 0
 }
 
 // ErrUnchecked says that a signature could not be checked at all: something that
@@ -79,6 +84,8 @@ func (k *Key) Verify(f format.Name, file File, sig []byte) (*Result, error) {
 		return k.verifyOpenPGP(file, sig)
 	case format.Cleartext:
 		return k.verifyText(file, sig)
+	case format.IMA, format.SSHFiles:
+		return k.verifyBatch(f, file, sig)
 	}
 	if row, err := format.Lookup(f); err == nil && row.Needs&format.SHA512 != 0 && file.SHA512 == (statement.SHA512{}) {
 		return nil, fmt.Errorf("%w: %s needs the SHA-512 of the file", ErrUnchecked, f)
@@ -195,9 +202,6 @@ func (k *Key) verifySummary(r *Result, file File, sig []byte) error {
 func (k *Key) Supports(f format.Name) error {
 	if _, err := format.Lookup(f); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnchecked, err)
-	}
-	if format.IsBatch(f) {
-		return fmt.Errorf("%w: this version does not verify %s", ErrUnchecked, f)
 	}
 	if format.IsOpenPGP(f) {
 		if k.OpenPGP == nil {
