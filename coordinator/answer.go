@@ -24,11 +24,16 @@ import (
 // is believed because it verifies and its request would pass again. It sets
 // e.refusal when it is not.
 func (a *application) answer(e *entry) (err error) {
-	ans, heed := e.answer, true
+	ans, heed, partly := e.answer, true, false
 	id := store.NewCaseID(caseOf(ans))
-	if ans.Refusal != nil {
+	switch {
+	case ans.Refusal != nil:
 		e.refusal, heed, err = a.checkRefusal(ans, id)
-	} else {
+	case ans.IsBatch():
+		var complete bool
+		complete, e.refusal, err = a.part(e, id)
+		partly = !complete
+	default:
 		e.refusal, err = a.signatures(e, id)
 	}
 	if err != nil || e.refusal != nil {
@@ -41,7 +46,7 @@ func (a *application) answer(e *entry) (err error) {
 			a.told.refused(ans)
 		}
 	}
-	return a.tx.AddAnswer(&store.Answer{RequestID: ans.ID, Seq: e.Seq, Received: e.Received, Refusal: ans.Refusal})
+	return a.tx.AddAnswer(&store.Answer{RequestID: ans.ID, Seq: e.Seq, Received: e.Received, Refusal: ans.Refusal, Partly: partly})
 }
 
 // checkRefusal judges a refusal, which nobody can verify: all that it may do is to
@@ -89,12 +94,8 @@ func (a *application) signatures(e *entry, id store.CaseID) (*refusal, error) {
 	if ref, err := a.prove(ans, file, stmts, list); err != nil || ref != nil {
 		return ref, err
 	}
-	signed, err := a.tx.SignedDigests(id, ans.Artifact)
-	if err == nil && !signed.Agree(ans.Digest) {
-		return a.otherDigest(ans, signed)
-	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return nil, err
+	if ref, err := a.notOther(ans, id); err != nil || ref != nil {
+		return ref, err
 	}
 	for i := range list {
 		if err := a.tx.AddSignature(&list[i]); err != nil {
@@ -127,7 +128,7 @@ func (a *application) verifyAll(e *entry, id store.CaseID, file *statement.Artif
 func (c *Coordinator) verify(file sigcheck.File, e *entry, o quorum.SignedOutput) (quorum.SignedOutput, *refusal) {
 	k := c.keys[o.Key]
 	if k == nil {
-		return o, refuse(CodeUnknownKey, "no certificate is configured for key %q", o.Key)
+		return o, unknownKey(o.Key)
 	}
 	sig, err := k.Verify(o.Format, file, o.Signature)
 	switch {
@@ -149,6 +150,10 @@ func (c *Coordinator) verify(file sigcheck.File, e *entry, o quorum.SignedOutput
 		o.SignedAt = sig.Time
 	}
 	return o, nil
+}
+
+func unknownKey(key string) *refusal {
+	return refuse(CodeUnknownKey, "no certificate is configured for key %q", key)
 }
 
 // isAbout reports whether the summary says what the answer is about: its signature
@@ -181,7 +186,15 @@ func resumeText(art *statement.Artifact) (hash.Hash, error) {
 	return st.Resume()
 }
 
-func (a *application) otherDigest(ans *quorum.Answer, signed quorum.Digests) (*refusal, error) {
+// notOther refuses an answer about another digest of the file than is signed.
+func (a *application) notOther(ans *quorum.Answer, id store.CaseID) (*refusal, error) {
+	signed, err := a.tx.SignedDigests(id, ans.Artifact)
+	switch {
+	case errors.Is(err, store.ErrNotFound) || err == nil && signed.Agree(ans.Digest):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
 	ref := refuse(CodeOtherDigest, "%q is already signed with sha256 %s, the answer is about %s", ans.Artifact, signed.SHA256, ans.Digest.SHA256)
 	return ref, a.alarm(ans, alarmSecondDigest, ref.message)
 }

@@ -148,7 +148,7 @@ func (c *Coordinator) request(tx *store.Tx, row *store.Request) (r *quorum.Reque
 	if err != nil {
 		return nil, "", err
 	}
-	if stmts = trim(ch, v, stmts, maxRequest-encodedSize(acts)); stmts == nil {
+	if stmts = trim(ch, v, stmts, maxRequest-encodedSize(acts)-signablesSize(v, outputs, stmts)); stmts == nil {
 		return nil, "the evidence is too large for one request, even with the fewest votes that meet the quorum", nil
 	}
 	if r, err = quorum.NewRequest(c.policy, cs.Case, v, outputs, stmts); err != nil {
@@ -172,7 +172,11 @@ func (c *Coordinator) evidence(tx *store.Tx, cs statement.Case, v *quorum.Verdic
 }
 
 func (c *Coordinator) publishRequest(ctx context.Context, q *question) error {
-	subject, err := bus.RequestSubject(q.key)
+	subjectOf := bus.RequestSubject
+	if q.request.IsBatch() {
+		subjectOf = bus.BatchSubject
+	}
+	subject, err := subjectOf(q.key)
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,7 @@ type Coordinator struct {
 	caughtUp   atomic.Bool   // everything up to target is recorded and decided
 	users      usersState
 	newKeys    chan changedKeys
+	proved     []proved // owned by the loop that applies
 
 	files     *files        // nil: none are kept
 	logs      *files        // of builds; nil exactly if files is

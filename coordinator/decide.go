@@ -74,7 +74,11 @@ func (c *Coordinator) decideCase(tx *store.Tx, cs store.Case, now time.Time, d *
 	if err != nil {
 		return err
 	}
-	signed := signedBy(ch, sigs)
+	parts, err := tx.PartialBatches(cs.ID)
+	if err != nil {
+		return err
+	}
+	signed := signedBy(ch, sigs, parts)
 	verdicts := quorum.Decide(ch, obs, signed, now, stops...)
 	if len(verdicts) == 0 && len(obs) == 0 {
 		return c.forget(tx, cs, d)
@@ -110,12 +114,15 @@ func (c *Coordinator) forget(tx *store.Tx, cs store.Case, d *decision) error {
 }
 
 // signedBy says what the record holds of signatures: one digest for each
-// artifact, in the record since its first signature.
-func signedBy(ch *policy.Channel, sigs []store.Signature) map[string]quorum.Signature {
+// artifact, in the record since its first signature. A batch of which parts are
+// missing is one that is not complete.
+func signedBy(ch *policy.Channel, sigs, partial []store.Signature) map[string]quorum.Signature {
 	signed := map[string]quorum.Signature{}
 	have := map[string][]policy.Output{}
 	for _, s := range sigs {
 		have[s.Artifact] = append(have[s.Artifact], s.Output)
+	}
+	for _, s := range slices.Concat(sigs, partial) {
 		q, known := signed[s.Artifact]
 		if !known || s.Seq < q.Seq {
 			q = quorum.Signature{SHA256: s.Digests.SHA256, SHA512: q.SHA512, Seq: s.Seq}

@@ -142,7 +142,7 @@ func (c *Coordinator) inOrder(channel string, sigs []store.Signature) {
 func toSignatures(sigs []store.Signature, artifact, base string) (out []api.Signature) {
 	for _, s := range sigs {
 		if s.Artifact == artifact {
-			out = append(out, api.Signature{Output: s.Output, Fingerprint: s.Fingerprint, SignedAt: s.SignedAt, Request: s.RequestID,
+			out = append(out, api.Signature{Output: s.Output, Fingerprint: s.Fingerprint, SignedAt: s.SignedAt, Request: s.RequestID, Count: s.Count,
 				Path: base + "/signatures/" + s.Key + "." + string(s.Format)})
 		}
 	}
@@ -155,6 +155,9 @@ func toRequests(list []*store.Request, artifact string) (out []api.Request) {
 			continue
 		}
 		a := api.Request{ID: q.ID, Key: q.Key, Attempts: q.Attempts, Asked: q.Asked, Next: q.Next}
+		if q.Parts > 0 {
+			a.Parts = &api.Parts{Have: q.Have, Count: q.Parts}
+		}
 		if q.Problem != "" {
 			a.Refusal = &quorum.Refusal{Code: quorum.RefuseBadRequest, Message: q.Problem}
 		}
@@ -217,6 +220,11 @@ func (c *Coordinator) getSignature(r *http.Request) (out raw, err error) {
 	row, err := format.Lookup(s.Format)
 	if err != nil {
 		return out, err // it was verified by its format before it was stored
+	}
+	if s.Count > 0 {
+		if s.Signature, err = c.batchFile(&s); err != nil {
+			return out, err
+		}
 	}
 	return raw{row.MediaType, r.PathValue("name") + row.Suffix, s.Signature}, nil
 }

@@ -81,6 +81,10 @@ func (m *metrics) answered(a *quorum.Answer) {
 	if a.Refusal != nil {
 		m.refusals.WithLabelValues(refusalLabel(a.Refusal.Code)).Inc()
 	}
+	if a.IsBatch() {
+		m.signatures.Add(float64(len(a.Signatures[0].Values)))
+		return
+	}
 	m.signatures.Add(float64(len(a.Signatures)))
 }
 

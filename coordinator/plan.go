@@ -97,6 +97,8 @@ func (p *planner) afterAnswer(q *store.Request, evidence statement.SHA256) time.
 		return p.now.Add(time.Duration(p.c.config.Retry.Max))
 	case refused(q) && q.Evidence != evidence:
 		return p.now
+	case q.Answer.Partly:
+		return p.now.Add(time.Duration(p.c.config.Retry.Answer)) // for the next part
 	}
 	return p.now.Add(p.c.pause(q.Attempts))
 }

@@ -10,7 +10,8 @@ import (
 	"quorate/quorum/statement"
 )
 
-// requestRoom is left for everything in a request but the statements.
+// requestRoom is left for everything in a request but the statements, the acts and
+// the signables.
 const requestRoom = 64 << 10
 
 // maxRequest is the largest request that both the bus and a signer take.
@@ -52,6 +53,34 @@ func encodedSize(list [][]byte) (size int) {
 		size += 4*((len(b)+2)/3) + 4
 	}
 	return size
+}
+
+// signablesSize is what the signables take that the outputs are made from. The
+// statements carry those once more: of a batch each copy is up to 427 kB.
+func signablesSize(v *quorum.Verdict, outputs []policy.Output, stmts []*statement.Statement) (size int) {
+	names := policy.Signables(outputs)
+	for _, want := range v.Signables {
+		if !slices.Contains(names, want.Name) {
+			continue
+		}
+		for _, s := range stmts {
+			if value := valueIn(s, v.Artifact, want); value != nil {
+				size += len(value)
+				break
+			}
+		}
+	}
+	return size
+}
+
+func valueIn(s *statement.Statement, artifact string, want quorum.SignableDigest) []byte {
+	for i := range s.Artifacts {
+		a := &s.Artifacts[i]
+		if given := a.Signable(want.Name); a.Name == artifact && given != nil && given.Digest() == want.SHA256 {
+			return given.Value
+		}
+	}
+	return nil
 }
 
 func fits(stmts []*statement.Statement, limit int) bool {

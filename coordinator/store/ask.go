@@ -26,10 +26,12 @@ type Request struct {
 	Problem    string    // why it could not even be asked
 
 	Answer *Answer // latest one, if any
+
+	Parts, Have int // of a batch, once there is one: all parts, and those that are there
 }
 
 const requestColumns = `q.case_id, q.artifact, q.key, q.id, q.sha256, q.evidence, q.attempts, q.asked, q.asked_seq, q.handled_seq, q.next, q.problem,
-	a.seq, a.received, a.code, a.message, a.retryable FROM request q LEFT JOIN answer a ON a.request_id = q.id`
+	a.seq, a.received, a.code, a.message, a.retryable, a.partly, b.parts, CASE WHEN b.parts THEN ` + partial + ` END FROM request q LEFT JOIN answer a ON a.request_id = q.id LEFT JOIN batch b ON b.request_id = q.id`
 
 func scanRequest(r *sql.Rows) (*Request, error) {
 	var q Request
@@ -37,9 +39,10 @@ func scanRequest(r *sql.Rows) (*Request, error) {
 	var asked int64
 	var next, seq, received sql.NullInt64
 	var code, message sql.NullString
-	var retryable sql.NullBool
+	var retryable, partly sql.NullBool
+	var count, have sql.NullInt64
 	err := r.Scan(&id, &q.Artifact, &q.Key, &key, &digest, &evidence, &q.Attempts, &asked, &q.AskedSeq, &q.HandledSeq, &next, &q.Problem,
-		&seq, &received, &code, &message, &retryable)
+		&seq, &received, &code, &message, &retryable, &partly, &count, &have)
 	if err != nil {
 		return nil, err
 	}
@@ -48,8 +51,9 @@ func scanRequest(r *sql.Rows) (*Request, error) {
 	copy(q.SHA256[:], digest)
 	copy(q.Evidence[:], evidence)
 	q.Asked, q.Next = instant(asked), instant(next.Int64)
+	q.Parts, q.Have = int(count.Int64), int(have.Int64)
 	if seq.Valid {
-		q.Answer = &Answer{RequestID: q.ID, Seq: uint64(seq.Int64), Received: instant(received.Int64)}
+		q.Answer = &Answer{RequestID: q.ID, Seq: uint64(seq.Int64), Received: instant(received.Int64), Partly: partly.Bool}
 		if code.String != "" {
 			q.Answer.Refusal = &quorum.Refusal{Code: quorum.RefusalCode(code.String), Message: message.String, Retryable: retryable.Bool}
 		}
@@ -149,7 +153,7 @@ func (tx *Tx) Case(id CaseID) (c Case, err error) {
 func (tx *Tx) Redrive(id CaseID, artifact string, now time.Time) (int, error) {
 	n, err := tx.changes(`UPDATE request SET next = ?1 WHERE case_id = ?2 AND (?3 = '' OR artifact = ?3)
 		AND EXISTS (SELECT 1 FROM artifact a WHERE a.case_id = request.case_id AND a.name = request.artifact AND a.state = ?4)
-		AND NOT EXISTS (SELECT 1 FROM answer w WHERE w.request_id = request.id AND w.code = '')`,
+		AND NOT EXISTS (SELECT 1 FROM answer w WHERE w.request_id = request.id AND w.code = '' AND NOT w.partly)`,
 		nanos(now), id[:], artifact, string(quorum.Agreed))
 	return int(n), err
 }

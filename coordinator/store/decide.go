@@ -102,7 +102,7 @@ func signatures(q queryer, id CaseID, artifact string) (list []Signature, err er
 		s := Signature{Case: id}
 		var sha256, sha512, request []byte
 		var at int64
-		if err := r.Scan(&s.Artifact, &s.Format, &s.Key, &sha256, &sha512, &s.Fingerprint, &at, &request, &s.Seq, &s.Signature); err != nil {
+		if err := r.Scan(&s.Artifact, &s.Format, &s.Key, &sha256, &sha512, &s.Fingerprint, &at, &request, &s.Seq, &s.Signature, &s.Count); err != nil {
 			return err
 		}
 		copy(s.Digests.SHA256[:], sha256)
@@ -111,8 +111,9 @@ func signatures(q queryer, id CaseID, artifact string) (list []Signature, err er
 		s.SignedAt = instant(at)
 		list = append(list, s)
 		return nil
-	}, `SELECT artifact, format, key, sha256, sha512, fingerprint, signed_at, request_id, seq, signature FROM signature
-		WHERE case_id = ?1 AND (?2 = '' OR artifact = ?2) ORDER BY artifact, seq, key, format`, id[:], artifact)
+	}, `SELECT s.artifact, s.format, s.key, s.sha256, s.sha512, s.fingerprint, s.signed_at, s.request_id, s.seq, s.signature, coalesce(b.signatures, 0)
+		FROM signature s LEFT JOIN batch b ON b.request_id = s.request_id
+		WHERE s.case_id = ?1 AND (?2 = '' OR s.artifact = ?2) ORDER BY s.artifact, s.seq, s.key, s.format`, id[:], artifact)
 	return list, err
 }
 

@@ -133,6 +133,7 @@ type Signature struct {
 	Digests   quorum.Digests // of the signed file
 	RequestID statement.SHA256
 	Seq       uint64
+	Count     int // of signatures, if it is a batch: they are in its parts. Else 0
 	quorum.SignedOutput
 }
 
@@ -143,11 +144,13 @@ func (tx *Tx) AddSignature(s *Signature) error {
 		s.Case[:], s.Artifact, string(s.Format), s.Key, s.Digests.SHA256[:], s.Digests.SHA512[:], s.Fingerprint, nanos(s.SignedAt), s.RequestID[:], s.Seq, s.Signature)
 }
 
-// SignedDigests returns what is signed for an artifact, or [ErrNotFound]. Of
-// signatures that were made without a SHA-512 and with one, it is the latter.
+// SignedDigests returns what is signed for an artifact, parts of a batch included, or
+// [ErrNotFound]. Of signatures that were made without a SHA-512 and with one, it is the
+// latter.
 func (tx *Tx) SignedDigests(id CaseID, artifact string) (d quorum.Digests, err error) {
 	var sha256, sha512 []byte
-	err = one(tx, []any{&sha256, &sha512}, "SELECT sha256, sha512 FROM signature WHERE case_id = ? AND artifact = ? ORDER BY sha512 DESC LIMIT 1", id[:], artifact)
+	err = one(tx, []any{&sha256, &sha512}, `SELECT sha256, sha512 FROM signature WHERE case_id = ?1 AND artifact = ?2
+		UNION ALL SELECT sha256, sha512 FROM batch WHERE case_id = ?1 AND artifact = ?2 ORDER BY sha512 DESC LIMIT 1`, id[:], artifact)
 	copy(d.SHA256[:], sha256)
 	copy(d.SHA512[:], sha512)
 	return d, err
@@ -159,19 +162,21 @@ type Answer struct {
 	Seq       uint64
 	Received  time.Time
 	Refusal   *quorum.Refusal // nil: signed
+	Partly    bool            // it is a part of a batch, and others are to come
 }
 
 // AddAnswer remembers the answer to a request. A refusal, which anybody could have
-// made up, does not take the place of a signature.
+// made up, does not take the place of a signature; that of some parts it does, because
+// others have to be asked for.
 func (tx *Tx) AddAnswer(a *Answer) error {
 	var r quorum.Refusal
 	if a.Refusal != nil {
 		r = *a.Refusal
 	}
-	return tx.exec(`INSERT INTO answer (request_id, seq, received, code, message, retryable) VALUES (?, ?, ?, ?, ?, ?)
+	return tx.exec(`INSERT INTO answer (request_id, seq, received, code, message, retryable, partly) VALUES (?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (request_id) DO UPDATE SET seq = excluded.seq, received = excluded.received, code = excluded.code,
-		message = excluded.message, retryable = excluded.retryable WHERE answer.code <> '' OR excluded.code = ''`,
-		a.RequestID[:], a.Seq, nanos(a.Received), string(r.Code), r.Message, r.Retryable)
+		message = excluded.message, retryable = excluded.retryable, partly = excluded.partly WHERE answer.code <> '' OR answer.partly OR excluded.code = ''`,
+		a.RequestID[:], a.Seq, nanos(a.Received), string(r.Code), r.Message, r.Retryable, a.Partly)
 }
 
 // Raw returns the bytes of a recorded message by their digest.
@@ -236,7 +241,7 @@ func (db *DB) MessageAt(seq uint64) (m Message, err error) {
 func (tx *Tx) ClearProjection(basis statement.SHA256) error {
 	for _, q := range []string{
 		"INSERT OR IGNORE INTO dirty (case_id, channel, target, stage) SELECT id, channel, target, stage FROM target_case",
-		"DELETE FROM statement", "DELETE FROM rejected", "DELETE FROM signature", "DELETE FROM answer",
+		"DELETE FROM statement", "DELETE FROM rejected", "DELETE FROM signature", "DELETE FROM answer", "DELETE FROM batch", "DELETE FROM batch_part",
 		"DELETE FROM act", "DELETE FROM act_chain", "DELETE FROM foreign_latest",
 		"UPDATE builder_tally SET last = 0",
 	} {

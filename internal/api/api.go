@@ -107,6 +107,14 @@ type Request struct {
 	Next     time.Time        `json:"next,omitzero"`    // when it is asked again by itself
 	Refusal  *quorum.Refusal  `json:"refusal,omitzero"` // the latest no
 	Answered time.Time        `json:"answered,omitzero"`
+	Parts    *Parts           `json:"parts,omitzero"` // of a batch, once one is there
+}
+
+// Parts says how much of a batch of signatures is there. It is a signature of the
+// artifact when all parts are.
+type Parts struct {
+	Have  int `json:"have"`
+	Count int `json:"count"`
 }
 
 // Signature is one signature in a list; its bytes are at Path.
@@ -115,6 +123,7 @@ type Signature struct {
 	Fingerprint string           `json:"fingerprint"`
 	SignedAt    time.Time        `json:"signedAt"`
 	Request     statement.SHA256 `json:"request"`
+	Count       int              `json:"count,omitzero"` // of signatures at Path, if it is a batch
 	Path        string           `json:"path"`
 }
 
