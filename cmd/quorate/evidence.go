@@ -135,7 +135,7 @@ func checkBundle(file *hashedFile, keys []*sigcheck.Key, data []byte) error {
 		return doesNotHold(errors.New("the answer has no signature"))
 	}
 	if len(keys) > 0 {
-		if err := k.useGood(b.Answer); err != nil {
+		if err := k.useGood(b); err != nil {
 			return doesNotHold(err)
 		}
 	}
@@ -156,10 +156,15 @@ func checkBundle(file *hashedFile, keys []*sigcheck.Key, data []byte) error {
 }
 
 // useGood takes the first signature of the answer that one of the keys made over
-// the file.
-func (k *checker) useGood(a *quorum.Answer) error {
-	var last error
-	for _, s := range a.Signatures {
+// the file. Of a batch there is a part, in which all have to be good.
+func (k *checker) useGood(b *quorum.Bundle) (last error) {
+	if b.Answer.IsBatch() {
+		if k.signature, last = k.verifyPart(b); last != nil {
+			return fmt.Errorf("the signatures in it: %w", last)
+		}
+		return nil
+	}
+	for _, s := range b.Answer.Signatures {
 		sig, err := k.file.verifyAny(k.keys, s.Format, s.Fingerprint, s.Signature)
 		if err == nil {
 			k.sig, k.format, k.signature = s.Signature, s.Format, sig

@@ -26,6 +26,8 @@ type hashedFile struct {
 
 	state256, state512 hash.Hash
 	info               fs.FileInfo
+
+	agreed func(statement.DigestSet) error // see [sigcheck.File]; nil: it is not known
 }
 
 // hashFile reads a regular file once, in constant memory.

@@ -65,7 +65,7 @@ func (h *hashedFile) verify(k *sigcheck.Key, f policy.Format, sig []byte) (*sigc
 			return h.state256, nil
 		}
 		return h.state512, nil
-	}, Text: h.text}
+	}, Text: h.text, Agreed: h.agreed}
 	return k.Verify(f, file, sig)
 }
 

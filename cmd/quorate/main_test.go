@@ -111,7 +111,11 @@ func scriptVote(ts *testscript.TestScript, w *world, a []string) {
 	ts.Check(err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.state(a[0], caseOf(a[1], a[2]), &statement.Statement{Artifacts: []statement.Artifact{artifactOf(ts.MkAbs(a[3]), name)}})
+	file := artifactOf(ts.MkAbs(a[3]), name)
+	if a[1] == "files" {
+		file.Signables = []statement.Signable{linesOf(ts.ReadFile(a[3])).Signable()}
+	}
+	w.state(a[0], caseOf(a[1], a[2]), &statement.Statement{Artifacts: []statement.Artifact{file}})
 }
 
 // novote BUILDER CHANNEL TARGET STATUS REASON

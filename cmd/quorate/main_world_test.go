@@ -104,6 +104,7 @@ func policyText(need, expires string) []byte {
 		{"twin", "dissent = \"report\"\nsign = [ { format = \"openpgp\", key = \"core-2026\" }, { format = \"openpgp\", key = \"next-2027\" } ]"},
 		{"slow", "settle = \"10m\"\nsign = [ { format = \"openpgp\", key = \"core-2026\" } ]"},
 		{"many", `sign = [ { format = "openpgp", key = "core-2026" }, { format = "sshsig", key = "core-2026" }, { format = "sshsig", key = "ssh-2026" }, { format = "vsa", key = "ssh-2026" } ]`},
+		{"files", `sign = [ { format = "sshsig-files", key = "files-2026" } ]`},
 	} {
 		fmt.Fprintf(&b, "\n[[channel]]\nname = %q\ntargets = [\"pkg:generic/*\"]\nquorum = \"distro\"\n%s\n", c.name, c.rest)
 	}
@@ -131,6 +132,7 @@ func (w *world) writeKeys(dir string) {
 		"ssh.pub":            must(sshsig.AuthorizedKey(seeded("ssh-2026").Public(), "ssh-2026")),
 		"ssh.pem":            publicPEM("ssh-2026"),
 		"other.pem":          publicPEM("other"),
+		"files.pub":          must(sshsig.AuthorizedKey(seeded("files-2026").Public(), "files-2026")),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			panic(err)
@@ -230,6 +232,10 @@ func (w *world) signWith(wc *worldCase, v *quorum.Verdict, name string, outputs 
 	for _, e := range r.Evidence {
 		a.Statements = append(a.Statements, statement.ID(e.Raw))
 	}
+	if r.IsBatch() {
+		w.signBatch(wc, approval, a)
+		return
+	}
 	for _, o := range outputs {
 		a.Signatures = append(a.Signatures, w.signOutput(approval, o))
 	}
@@ -282,7 +288,11 @@ func (w *world) publish(wc *worldCase, r *quorum.Request, a *quorum.Answer) {
 		w.blobs[path] = s.Signature
 		wc.sigs[r.Artifact] = append(wc.sigs[r.Artifact], api.Signature{Output: s.Output, Fingerprint: s.Fingerprint, SignedAt: s.SignedAt, Request: r.ID, Path: path})
 	}
-	path := "/v1/evidence/" + caseID(wc.Case) + "/" + r.Artifact
+	w.serveEvidence(wc, r, a)
+}
+
+func (w *world) serveEvidence(wc *worldCase, r *quorum.Request, a *quorum.Answer) {
+	path, key := "/v1/evidence/"+caseID(wc.Case)+"/"+r.Artifact, a.Signatures[0].Key
 	bundle := must(json.Marshal(quorum.Bundle{Version: quorum.Version, Policy: w.text, Request: r, Answer: a}))
 	if w.blobs[path+"?key="+key] = bundle; wc.evidence[r.Artifact] == "" {
 		w.blobs[path] = bundle

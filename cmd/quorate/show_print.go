@@ -215,7 +215,7 @@ func (p *printer) artifact(a *api.Artifact, s *shown) {
 	p.why(s.differencesOf(a))
 	p.requests(a)
 	for _, s := range first(a.Signatures) {
-		p.wrap("  signature ", fmt.Sprintf("%s with key %s, by %s at %s", render.Text(string(s.Format)), render.Text(s.Key), render.Text(s.Fingerprint), stamp(s.SignedAt)))
+		p.wrap("  signature ", fmt.Sprintf("%s%s with key %s, by %s at %s", render.Text(string(s.Format)), ofFiles(s.Count), render.Text(s.Key), render.Text(s.Fingerprint), stamp(s.SignedAt)))
 	}
 	p.digests(a)
 }
@@ -223,6 +223,9 @@ func (p *printer) artifact(a *api.Artifact, s *shown) {
 func (p *printer) requests(a *api.Artifact) {
 	for _, r := range first(a.Requests) {
 		text := fmt.Sprintf("key %s, asked %s, last at %s", render.Text(r.Key), times(r.Attempts), stamp(r.Asked))
+		if r.Parts != nil && r.Parts.Have < r.Parts.Count {
+			text += fmt.Sprintf("; %d of %s are there", r.Parts.Have, plural(r.Parts.Count, "part"))
+		}
 		if r.Refusal != nil {
 			text += "; refused: " + sayRefusal(r.Refusal)
 		}

@@ -14,6 +14,7 @@ import (
 	"quorate/quorum"
 	"quorate/quorum/format"
 	"quorate/quorum/policy"
+	"quorate/quorum/statement"
 )
 
 type verifyCmd struct {
@@ -30,7 +31,7 @@ type verifyCmd struct {
 // Help is shown by --help.
 func (verifyCmd) Help() string {
 	return `One of --cert and --public-key is needed. Works offline and believes nothing in the evidence: statements are verified and the quorum is counted
-again, by your policy, as of the time of the signature.
+again, by your policy, as of the time of the signature. Of FILE.ima and FILE.files.sshsig every line is verified, over the digests that the quorum agreed on.
 
 What maintainers said about the file is in the evidence, too, unless somebody left it out. A withdrawal stops the file, and so does a hold that was said before
 the signature and that nobody released.
@@ -83,6 +84,7 @@ func (c *verifyCmd) load() (*checker, error) {
 	} else {
 		k.evidence, err = readEvidence(c.Evidence)
 	}
+	file.agreed = func(set statement.DigestSet) error { return file.agreedIn(k.evidence, statement.SHA256{}, set) }
 	return k, err
 }
 

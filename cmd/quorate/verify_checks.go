@@ -37,7 +37,11 @@ func (k *checker) checkSignature() {
 	if sig.Time.IsZero() {
 		at = "at a time that this format does not say"
 	}
-	k.add(passed, "signature", "over this file by %s %s", by, at)
+	what := "over this file"
+	if sig.Count > 0 {
+		what = fmt.Sprintf("over each of the %s inside of this file that were agreed on", plural(sig.Count, "digest"))
+	}
+	k.add(passed, "signature", "%s by %s %s", what, by, at)
 	if sig.Time.IsZero() {
 		k.add(note, "time", "%s says when in nothing that is signed; judged as of %s, as the answer has it", k.format, stamp(k.at()))
 	}
@@ -187,10 +191,19 @@ func (k *checker) checkAnswer(b *quorum.Bundle) {
 	if k.sig == nil {
 		return
 	}
-	k.test("same", k.inAnswer(a), "the signature is the one in the evidence", "the signature is not the one in the evidence, which has "+outputsOf(a))
+	k.test("same", k.inAnswer(a), sameAs(a), "the signature is not the one in the evidence, which has "+outputsOf(a))
 	if k.signature != nil {
 		k.checkReason(r, digest)
 	}
+}
+
+// sameAs is said of a signature that the answer has. Of a batch the evidence has one
+// part: the other signatures are good by the key alone, over what was agreed on.
+func sameAs(a *quorum.Answer) string {
+	if a.Part == nil {
+		return "the signature is the one in the evidence"
+	}
+	return fmt.Sprintf("%s of them are those in the evidence, part %d of %d", plural(len(a.Signatures[0].Values), "signature"), a.Part.Index+1, a.Part.Count)
 }
 
 // checkReason ties the signature to this evidence, as far as its format can say
@@ -217,6 +230,9 @@ func summarises(s *vsa.Summary, r *quorum.Request) bool {
 }
 
 func (k *checker) inAnswer(a *quorum.Answer) bool {
+	if format.IsBatch(k.format) {
+		return len(a.Signatures) == 1 && a.Signatures[0].Format == k.format && partInFile(a, k.sig)
+	}
 	return slices.ContainsFunc(a.Signatures, func(s quorum.SignedOutput) bool {
 		return s.Format == k.format && bytes.Equal(plain(k.format, k.sig), plain(k.format, s.Signature))
 	})

@@ -35,8 +35,10 @@ type waitCmd struct {
 func (waitCmd) Help() string {
 	return `Each signature is checked with the certificate or public key over the file's own bytes before it is written:
 OpenPGP to FILE.sig, the other formats to FILE.sshsig, FILE.p7s, FILE.sha256.p7s, FILE.plain.p7s, FILE.sha256.sig,
-FILE.sha512.sig and FILE.vsa.json. A clear-signed text goes to FILE.asc, and to InRelease for a file called Release. Where a channel signs one format with several keys, the first is FILE.sig and
-the others are FILE.KEY.sig. One of --cert and --public-key is needed.
+FILE.sha512.sig and FILE.vsa.json. A clear-signed text goes to FILE.asc, and to InRelease for a file called Release. A batch is one text,
+FILE.ima or FILE.files.sshsig, with a line for each file inside of FILE: its SHA-256 in hex, a space, the signature in base64. Each line is checked,
+and that they are for what builders agreed on. Where a channel signs one format with several keys, the first is FILE.sig and the others are
+FILE.KEY.sig. One of --cert and --public-key is needed.
 Standard output has the paths written, or with --json one object for each file.
 
 Exit codes: 0 all signed; 1 no answer from the coordinator; 2 usage; 3 the builders disagree, or agreed on

@@ -34,7 +34,7 @@ func (w *waiter) release(ctx context.Context, f *waitFile, found finding) (findi
 	var good []checked
 	var problems []string
 	for _, s := range w.wanted(found.artifact) {
-		raw, err := w.client.Raw(ctx, s.Path, maxSignature)
+		raw, err := w.fetchSignature(ctx, f, found.artifact, s)
 		if client.Temporary(err) {
 			return found, err
 		}
@@ -125,7 +125,7 @@ func (w *waiter) write(f *waitFile, found finding, good []checked, problems []st
 			return found.failed(exitFailure, err.Error())
 		}
 		found.written = append(found.written, written{s.named.Output, path, s.sig.Fingerprint, s.sig.Time})
-		said = append(said, fmt.Sprintf("by %s, in %s", s.sig.Fingerprint, render.Text(path)))
+		said = append(said, fmt.Sprintf("by %s, in %s%s", s.sig.Fingerprint, render.Text(path), ofFiles(s.sig.Count)))
 	}
 	said[len(said)-1] += " (" + sayCase(found.artifact) + ")"
 	if len(found.also) > 0 {
