@@ -131,7 +131,7 @@ func (b *build) vote(ctx context.Context, st *statement.Statement) error {
 	kept, err := keepOutputs(reading, filepath.Join(b.keep(), outName), outputs)
 	var problems []Problem
 	if err == nil {
-		st.Artifacts, problems, err = Hash(reading, kept, nil, b.state.Config.Manifest != "none", b.state.Config.Texts...)
+		st.Artifacts, problems, err = Hash(reading, kept, nil, Wanted{b.state.Config.Manifest != "none", b.state.Config.Texts, b.state.Config.InnerDigests})
 	}
 	if err != nil && reading.Err() != nil && ctx.Err() == nil {
 		st.Artifacts, st.Status, st.Reason = nil, statement.Timeout, fmt.Sprintf("the outputs could not be read within %s", limit)
@@ -139,6 +139,10 @@ func (b *build) vote(ctx context.Context, st *statement.Statement) error {
 	}
 	if errors.Is(err, text.ErrNotText) {
 		st.Artifacts, st.Status, st.Reason = nil, statement.Failed, b.notText(err)
+		return nil
+	}
+	if errors.Is(err, ErrInner) {
+		st.Artifacts, st.Status, st.Reason = nil, statement.Failed, printable(err.Error())+" (it is one of inner_digests in agent.toml)"
 		return nil
 	}
 	for _, p := range problems {

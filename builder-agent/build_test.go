@@ -185,6 +185,12 @@ func TestOutputsThatDoNotCount(t *testing.T) {
 		"fifo":        {`mkdir out; mkfifo out/a`, `['out/*']`, statement.Failed, "not a regular file"},
 		"same name":   {`mkdir out more; touch out/a more/a`, `['out/*', 'more/*']`, statement.Failed, `"more/a" and "out/a" have the same name`},
 		"bad name":    {`mkdir out; touch "out/a$(printf '\001')b"`, `['out/*']`, statement.Failed, "cannot stand in a statement"},
+		"no package": {`mkdir out; echo a >out/a.deb`, "['out/*']\ninner_digests = ['*.deb']", statement.Failed,
+			"a.deb: cannot say what files are inside: it is no tar, zip, deb or rpm (it is one of inner_digests in agent.toml)"},
+		"no files inside": {`mkdir out in; tar cf out/a.tar -C in .`, "['out/*']\ninner_digests = ['*.tar']", statement.Failed,
+			"a.tar: cannot say what files are inside: digests: 0 different ones, want 1 to 10000 (it is one of inner_digests in agent.toml)"},
+		"cut off": {`mkdir out; head -c 3000 /dev/zero >a; tar c a | head -c 2000 >out/a.tar`, "['out/*']\ninner_digests = ['*.tar']", statement.Failed,
+			"a.tar: cannot say what files are inside: member \"a\": unexpected EOF (it is one of inner_digests in agent.toml)"},
 		"no text": {`mkdir out; echo a >out/a; printf 'x\000' >out/Release`, "['out/*']\ntexts = ['Rel*']", statement.Failed,
 			"hash Release: not a text for a cleartext signature: line 1: NUL (it is one of texts in agent.toml)"},
 		"too many": {`mkdir out; i=0; while [ $i -lt 1500 ]; do : > out/f$i; i=$((i+1)); done`, `['out/*']`, statement.Failed, "do not fit into a statement"},
@@ -213,6 +219,25 @@ func TestTexts(t *testing.T) {
 	check(t, err)
 	if got := st.Artifacts[0].Signable(statement.TextState); got == nil || string(got.Value) != string(value) || len(st.Artifacts[1].Signables) != 0 {
 		t.Errorf("%v and %v", st.Artifacts[0].Signables, st.Artifacts[1].Signables)
+	}
+}
+
+// TestInnerDigests: of what is configured as a package the vote has the digests of the
+// files inside, beside the state of a text; of other outputs it has none.
+func TestInnerDigests(t *testing.T) {
+	const script = `mkdir out in; echo one >in/one; echo two >in/two; cp in/one in/again
+		tar cf out/a.tar -C in . && cp out/a.tar out/b.tar; echo text >out/Release`
+	_, st := build(t, script, "outputs = ['out/*']\ntexts = ['Release']\ninner_digests = ['a.*']\nmanifest = 'none'\n", nil)
+	if len(st.Artifacts) != 3 {
+		t.Fatalf("%s: %s", st.Status, st.Reason)
+	}
+	want, err := statement.NewDigestSet([]statement.SHA256{statement.ID([]byte("one\n")), statement.ID([]byte("two\n"))})
+	check(t, err)
+	for _, a := range st.Artifacts {
+		got := a.Signable(statement.FileDigests)
+		if (got != nil) != (a.Name == "a.tar") || got != nil && string(got.Value) != string(want.Signable().Value) {
+			t.Errorf("%s: %v", a.Name, a.Signables)
+		}
 	}
 }
 

@@ -72,6 +72,13 @@ type Config struct {
 	// count as failed. Default none.
 	Texts []string `toml:"texts"`
 
+	// InnerDigests are patterns of the names of outputs (without their directory) that
+	// are packages whose files are to be signed one by one, such as ["*.rpm"]. Of those
+	// the vote says the SHA-256 of each regular file inside, too: of tar, zip, deb and
+	// rpm. An output that matches and cannot be read to its end, or has no file or more
+	// than 10,000 different ones, makes the build count as failed. Default none.
+	InnerDigests []string `toml:"inner_digests"`
+
 	// Timeout is how long a build may take, and then the reading of its outputs. Default 2h.
 	Timeout Duration `toml:"timeout"`
 
@@ -240,17 +247,20 @@ func (c *Config) check() error {
 			return err
 		}
 	}
-	if err := CheckTexts(c.Texts); err != nil {
-		return err
+	if err := CheckNames(c.Texts); err != nil {
+		return fmt.Errorf("texts: %w", err)
+	}
+	if err := CheckNames(c.InnerDigests); err != nil {
+		return fmt.Errorf("inner_digests: %w", err)
 	}
 	return c.checkEnv()
 }
 
-// CheckTexts refuses patterns that match no file name.
-func CheckTexts(patterns []string) error {
+// CheckNames refuses patterns that match no file name.
+func CheckNames(patterns []string) error {
 	for _, pattern := range patterns {
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" || strings.Contains(pattern, "/") {
-			return fmt.Errorf("text pattern %q: want a file name without its directory, in which * and ? may stand", pattern)
+			return fmt.Errorf("pattern %q: want a file name without its directory, in which * and ? may stand", pattern)
 		}
 	}
 	return nil

@@ -2,6 +2,9 @@ package builderagent
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
 	"slices"
 
 	"quorate/builder-agent/filehash"
@@ -18,21 +21,51 @@ const manifestBytes = 128 << 10
 // Problem says why an artifact has no list of what is in it.
 type Problem struct{ Name, Why string }
 
-// Hash hashes files like [filehash.Files] and adds to each that is an archive or an
-// ELF file the list of what is in it. Without a list an artifact is as good as
-// with one; problems say why there is none.
-func Hash(ctx context.Context, paths []string, progress filehash.Progress, manifests bool, texts ...string) (artifacts []statement.Artifact, problems []Problem, err error) {
-	if !manifests {
-		artifacts, err = filehash.Files(ctx, paths, progress, texts...)
-		return artifacts, nil, err
-	}
+// Wanted is what is said of files beside their digests.
+type Wanted struct {
+	Manifests bool     // of archives and ELF files the list of what is in them
+	Texts     []string // patterns of names: those that are texts, see [filehash.File]
+	Inner     []string // patterns of names: packages, of which the digests of their files
+}
+
+// ErrInner says that a vote cannot have the digests of the files inside of a file. It
+// is wrapped in an error that says why.
+var ErrInner = errors.New("cannot say what files are inside")
+
+// Hash hashes files like [filehash.Files] and says the rest in the same pass. Without a
+// manifest an artifact is as good as with one; problems say why there is none. Without
+// the digests of the files inside it is not what was asked for, as [ErrInner].
+func Hash(ctx context.Context, paths []string, progress filehash.Progress, want Wanted) (artifacts []statement.Artifact, problems []Problem, err error) {
 	listers := make([]*listing.Lister, len(paths))
-	for i := range listers {
-		listers[i] = listing.New(listing.Limits{List: manifestBytes})
+	for i, path := range paths {
+		limits := listing.Limits{List: manifestBytes, Inner: filehash.Matches(want.Inner, filepath.Base(path))}
+		switch {
+		case want.Manifests:
+			listers[i] = listing.New(limits)
+		case limits.Inner:
+			limits.Depth = -1
+			listers[i] = listing.New(limits)
+		}
 	}
-	artifacts, err = filehash.Inspect(ctx, paths, progress, func(i int) filehash.Inspector { return listers[i] }, texts...)
+	artifacts, err = filehash.Inspect(ctx, paths, progress, func(i int) filehash.Inspector {
+		if listers[i] == nil {
+			return nil
+		}
+		return listers[i]
+	}, want.Texts...)
 	if err != nil {
 		return nil, nil, err
+	}
+	for i := range artifacts {
+		if !filehash.Matches(want.Inner, artifacts[i].Name) {
+			continue
+		}
+		if err := addInner(&artifacts[i], listers[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	if !want.Manifests {
+		return artifacts, nil, nil
 	}
 	found := make([]*manifest.Manifest, len(listers))
 	for i, l := range listers {
@@ -41,6 +74,26 @@ func Hash(ctx context.Context, paths []string, progress filehash.Progress, manif
 		}
 	}
 	return artifacts, problems, attach(artifacts, found, manifestBytes)
+}
+
+func addInner(a *statement.Artifact, l *listing.Lister) error {
+	digests, err := l.Inner()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", a.Name, ErrInner, err)
+	}
+	return AddInner(a, digests)
+}
+
+// AddInner has a vote say that these are the digests of the files inside of the
+// artifact; an error that wraps [ErrInner] when there are none, or too many.
+func AddInner(a *statement.Artifact, digests []statement.SHA256) error {
+	set, err := statement.NewDigestSet(digests)
+	if err != nil {
+		return fmt.Errorf("%s: %w: %w", a.Name, ErrInner, err)
+	}
+	// Statements list signables in the order of their names.
+	a.Signables = append([]statement.Signable{set.Signable()}, a.Signables...)
+	return nil
 }
 
 // attach puts the manifests into the artifacts. When all together are too large,

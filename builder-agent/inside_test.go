@@ -94,7 +94,7 @@ func outputs(t *testing.T, files, members int) []string {
 // are cut.
 func TestManifestsShareTheirRoom(t *testing.T) {
 	paths := append(outputs(t, 2, 3000), outputs(t, 1, 3)...)
-	artifacts, problems, err := builderagent.Hash(t.Context(), paths, nil, true)
+	artifacts, problems, err := builderagent.Hash(t.Context(), paths, nil, builderagent.Wanted{Manifests: true})
 	if err != nil || len(problems) > 0 {
 		t.Fatal(err, problems)
 	}
@@ -116,7 +116,7 @@ func TestVoteGoesBeforeManifests(t *testing.T) {
 	k := newKit(t)
 	k.configure("", "")
 	s := must(builderagent.Open(k.state()))(t)
-	artifacts, _, err := builderagent.Hash(t.Context(), outputs(t, 800, 1), nil, true)
+	artifacts, _, err := builderagent.Hash(t.Context(), outputs(t, 800, 1), nil, builderagent.Wanted{Manifests: true})
 	check(t, err)
 	st := statement.Statement{Case: statement.Case{Channel: "core", Target: target}, Artifacts: artifacts, Started: time.Now(), Finished: time.Now()}
 	for i := range st.Artifacts {

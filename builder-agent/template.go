@@ -41,6 +41,10 @@ nats = %s
 # Which of them are texts that may be clear-signed, by name without the directory.
 # texts = ["Release"]
 
+# Which of them are packages (tar, zip, deb, rpm) whose files are to be signed one by
+# one, by name without the directory.
+# inner_digests = ["*.rpm"]
+
 # How long a build may take, and then the reading of its outputs; and how long a
 # build has to stop when told to.
 # timeout = "2h"

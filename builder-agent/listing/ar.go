@@ -72,6 +72,7 @@ func (k *work) arMember(format string, e *arEntry, body io.Reader) error {
 	if err := k.add(m, nil); err != nil {
 		return err
 	}
+	k.control = !strings.HasPrefix(e.name, "data.tar")
 	err := k.unpack(bufio.NewReaderSize(body, bufferBytes), func(plain *bufio.Reader) error { return k.tar(plain, e.name+"/") })
 	if err != nil {
 		return fmt.Errorf("%s: %w", manifest.Text(e.name), err)

@@ -44,6 +44,8 @@ type Limits struct {
 	Depth         int   // archives in archives; 0: 3; negative: none
 	Nested        int   // members in all of them; 0: 20,000
 	NestedContent int64 // bytes read in all of them; 0: 2 GiB
+
+	Inner bool // collect the digests for [Lister.Inner]
 }
 
 const (
@@ -87,11 +89,15 @@ type Lister struct {
 	random  func(*work, io.ReaderAt, int64) (format string, err error) // zip or ELF
 	pipe    *io.PipeWriter
 	reading sync.WaitGroup
-	result  *manifest.Manifest // owned by the reading goroutine until reading is over
+
+	// Owned by the reading goroutine until reading is over.
+	result   *manifest.Manifest
+	inner    []statement.SHA256
+	innerErr error
 }
 
 // New returns a Lister for one file.
-func New(limits Limits) *Lister { return &Lister{limits: limits.filled()} }
+func New(limits Limits) *Lister { return &Lister{limits: limits.filled(), innerErr: ErrNoPackage} }
 
 // Write takes the next bytes of the file. The first ones, of which there must be
 // enough to tell the kind, decide what is done with the rest.
@@ -149,13 +155,15 @@ func (l *Lister) Manifest() *manifest.Manifest { return l.result }
 func (l *Lister) read(do func(*work) (string, error)) (m *manifest.Manifest) {
 	defer func() {
 		if p := recover(); p != nil {
-			m = manifest.Failed("", fmt.Sprintf("the reader failed: %v", p))
+			l.inner, l.innerErr = nil, fmt.Errorf("the reader failed: %v", p)
+			m = manifest.Failed("", l.innerErr.Error())
 		}
 	}()
 	left := l.limits.Unpacked
 	k := &work{limits: l.limits, out: manifest.NewBuilder(l.limits.List), left: &left, buf: make([]byte, bufferBytes), window: maxWindow,
 		nested: &allowance{members: l.limits.Nested, bytes: l.limits.NestedContent}}
 	format, err := do(k)
+	l.setInner(k, format, err)
 	if errors.Is(err, errUnknown) {
 		return nil
 	}
@@ -184,6 +192,9 @@ type work struct {
 	below  []manifest.Member // what is inside of members
 	nested *allowance        // for all of that
 
+	files   []statement.SHA256 // for [Lister.Inner]
+	control bool               // what is read says something of the package and is not in it
+
 	// Of an archive inside of the file only.
 	depth  int
 	prefix string // of the names
@@ -192,20 +203,34 @@ type work struct {
 
 // add puts a member with the content that r has into the list. r may be nil.
 func (k *work) add(m manifest.Member, r io.Reader) error {
+	_, err := k.addContent(m, r)
+	return err
+}
+
+// addFile is add for a file in a package.
+func (k *work) addFile(m manifest.Member, r io.Reader) error {
+	digest, err := k.addContent(m, r)
+	if err == nil {
+		k.file(digest)
+	}
+	return err
+}
+
+func (k *work) addContent(m manifest.Member, r io.Reader) (digest statement.SHA256, err error) {
 	if k.depth == 0 && k.out.Members() >= k.limits.Members {
-		return fmt.Errorf("more than %d members", k.limits.Members)
+		return digest, fmt.Errorf("more than %d members", k.limits.Members)
 	}
 	m.Name, m.Link, m.Owner = manifest.Text(k.nameIn(m.Name)), manifest.Text(m.Link), clip(manifest.Text(m.Owner))
 	if r != nil {
 		h := sha256.New()
 		n, inside, err := k.content(m.Name, r, h)
 		if err != nil {
-			return fmt.Errorf("member %.80q: %w", m.Name, err)
+			return digest, fmt.Errorf("member %.80q: %w", m.Name, err)
 		}
 		m.Size, m.SHA256 = uint64(n), statement.SHA256(h.Sum(nil))
 		k.below = append(k.below, inside...)
 	}
-	return k.put(m)
+	return m.SHA256, k.put(m)
 }
 
 // clip shortens the names of owners, which no system lets be long.

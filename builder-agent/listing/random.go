@@ -117,7 +117,10 @@ func (k *work) zipMember(f *zip.File) error {
 		return fmt.Errorf("zip: member %.80q: %w", f.Name, err)
 	}
 	defer content.Close()
-	return k.add(m, content) // size and checksum are compared by the library
+	if m.Type == "" {
+		return k.addFile(m, content) // size and checksum are compared by the library
+	}
+	return k.add(m, content)
 }
 
 func (k *work) elf(r io.ReaderAt, size int64) error {

@@ -70,10 +70,13 @@ func (k *work) cpio(r *bufio.Reader) error {
 	if head, err := r.Peek(len(magicCPIO)); err != nil || !bytes.Equal(head, magicCPIO) {
 		return errors.New("is not a cpio archive that can be read")
 	}
-	c := cpio.NewReader(r)
+	c, linked := cpio.NewReader(r), links{}
 	for {
 		h, err := c.Next()
 		if errors.Is(err, io.EOF) {
+			if linked.empty() {
+				k.file(emptyFile)
+			}
 			return nil
 		}
 		if err != nil {
@@ -84,9 +87,13 @@ func (k *work) cpio(r *bufio.Reader) error {
 		}
 		m := manifest.Member{Name: h.Name, Link: h.Linkname, Mode: octal(int64(h.Mode)), Owner: owner(h.Uid, h.Guid, "", ""), MTime: stamp(h.ModTime)}
 		var content io.Reader
+		add := k.add
 		switch h.Mode & cpio.ModeType {
 		case cpio.TypeReg:
 			content = &whole{c, h.Size}
+			if h.Links < 2 || linked.seen(h.Inode, h.Size) {
+				add = k.addFile
+			}
 		case cpio.TypeDir:
 			m.Type = manifest.Directory
 		case cpio.TypeSymlink:
@@ -94,7 +101,7 @@ func (k *work) cpio(r *bufio.Reader) error {
 		default:
 			m.Type = manifest.Special
 		}
-		if err := k.add(m, content); err != nil {
+		if err := add(m, content); err != nil {
 			return err
 		}
 	}

@@ -137,11 +137,12 @@ func (k *work) tar(r io.Reader, prefix string) error {
 			Name: prefix + inner(prefix, h.Name), Type: tarType(h.Typeflag), Link: h.Linkname,
 			Mode: octal(h.Mode), Owner: owner(h.Uid, h.Gid, h.Uname, h.Gname), MTime: stamp(h.ModTime),
 		}
-		var content io.Reader
 		if m.Type == "" {
-			content = t
+			err = k.addFile(m, t)
+		} else {
+			err = k.add(m, nil)
 		}
-		if err := k.add(m, content); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -32,6 +32,8 @@ type attestCmd struct {
 	Started      time.Time `placeholder:"TIME" help:"When the build began, as in 2026-11-20T12:00:00Z (default: when it finished)."`
 	Finished     time.Time `placeholder:"TIME" help:"When the build finished (default: now)."`
 	Text         []string  `sep:"none" placeholder:"PATTERN" help:"Files whose name matches are texts that may be clear-signed, such as Release: says the state of the text, too. Can be repeated."`
+	Inner        []string  `sep:"none" placeholder:"PATTERN" help:"Files whose name matches are packages (tar, zip, deb, rpm) whose files are to be signed one by one: says the SHA-256 of each file inside, too. Can be repeated."`
+	InnerDigests string    `placeholder:"FILE" help:"The same for the one file of the call, with the digests from FILE as sha256sum writes them, - for standard input. Names in it play no part."`
 	Withdraw     bool      `xor:"novote" help:"Take back what this builder said about the target. Takes no files."`
 	Failed       bool      `xor:"novote" help:"Say that the build failed. Takes no files."`
 	Reason       string    `help:"Why, for people. With --withdraw and --failed."`
@@ -66,12 +68,21 @@ func (c *attestCmd) Run() error {
 	}
 	ctx, stop := interrupted()
 	defer stop()
-	if st.Artifacts, err = hashWithProgress(ctx, c.Files, c.Manifest, c.Text); errors.Is(err, fs.ErrPermission) {
+	given, err := c.readInner()
+	if err != nil {
+		return err
+	}
+	if st.Artifacts, err = hashWithProgress(ctx, c.Files, builderagent.Wanted{Manifests: c.Manifest, Texts: c.Text, Inner: c.Inner}); errors.Is(err, fs.ErrPermission) {
 		return usageError("may you read it?", "%w: %w", builderagent.ErrFiles, err)
 	} else if errors.Is(err, text.ErrNotText) {
 		return usageError("leave out --text for it; it can then be signed in every format but openpgp-cleartext", "%w", err)
+	} else if errors.Is(err, builderagent.ErrInner) {
+		return usageError("leave out --inner for it, or say the digests with --inner-digests; without them it can be signed in every format but ima and sshsig-files", "%w", err)
 	} else if err != nil {
 		return agentError(err)
+	}
+	if err := c.addInner(st.Artifacts, given); err != nil {
+		return err
 	}
 	if c.Finished.IsZero() {
 		st.Finished = time.Now()
@@ -130,8 +141,8 @@ func (c *attestCmd) describe() (st statement.Statement, err error) {
 	case c.Reason != "":
 		return st, usageError("", "--reason goes with --withdraw or --failed")
 	}
-	if st.Status != "" && (c.Manifest || c.Environment) {
-		return st, usageError("", "--manifest and --environment go with files, not with --withdraw or --failed")
+	if st.Status != "" && (c.Manifest || c.Environment || len(c.Inner) > 0 || c.InnerDigests != "") {
+		return st, usageError("", "--manifest, --environment, --inner and --inner-digests go with files, not with --withdraw or --failed")
 	}
 	switch {
 	case st.Status != "" && len(c.Files) > 0:
@@ -141,21 +152,24 @@ func (c *attestCmd) describe() (st statement.Statement, err error) {
 	case st.Status != "":
 		return st, nil
 	}
-	if err := c.checkTexts(); err != nil {
+	if err := c.checkPatterns("--text", c.Text); err != nil {
+		return st, err
+	}
+	if err := c.checkInner(); err != nil {
 		return st, err
 	}
 	return st, agentError(builderagent.CheckFiles(c.Files))
 }
 
-// checkTexts refuses a pattern that is for none of the files: the vote would not
+// checkPatterns refuses a pattern that is for none of the files: the vote would not
 // have what was meant.
-func (c *attestCmd) checkTexts() error {
-	if err := builderagent.CheckTexts(c.Text); err != nil {
-		return usageError("", "--text: %w", err)
+func (c *attestCmd) checkPatterns(flag string, patterns []string) error {
+	if err := builderagent.CheckNames(patterns); err != nil {
+		return usageError("", "%s: %w", flag, err)
 	}
-	for _, pattern := range c.Text {
+	for _, pattern := range patterns {
 		if !slices.ContainsFunc(c.Files, func(f string) bool { return filehash.Matches([]string{pattern}, filepath.Base(f)) }) {
-			return usageError("the pattern is for names without a directory", "--text %s matches none of the files", pattern)
+			return usageError("the pattern is for names without a directory", "%s %s matches none of the files", flag, pattern)
 		}
 	}
 	return nil
@@ -259,7 +273,7 @@ func (c *attestCmd) print(st *statement.Statement, state spool.State) error {
 }
 
 // hashWithProgress shows on a terminal how far it is when that takes long.
-func hashWithProgress(ctx context.Context, paths []string, manifests bool, texts []string) ([]statement.Artifact, error) {
+func hashWithProgress(ctx context.Context, paths []string, want builderagent.Wanted) ([]statement.Artifact, error) {
 	if len(paths) == 0 {
 		return nil, nil
 	}
@@ -269,7 +283,7 @@ func hashWithProgress(ctx context.Context, paths []string, manifests bool, texts
 		defer p.stop()
 		add = p.add
 	}
-	artifacts, problems, err := builderagent.Hash(ctx, paths, add, manifests, texts...)
+	artifacts, problems, err := builderagent.Hash(ctx, paths, add, want)
 	for _, p := range problems {
 		say("no list of what is in %s: %s", render.Text(p.Name), p.Why)
 	}

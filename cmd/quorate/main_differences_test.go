@@ -15,7 +15,7 @@ import (
 
 // manifestOf is what an agent says is inside the file.
 func manifestOf(path string) []byte {
-	artifacts, _, err := builderagent.Hash(context.Background(), []string{path}, nil, true)
+	artifacts, _, err := builderagent.Hash(context.Background(), []string{path}, nil, builderagent.Wanted{Manifests: true})
 	return must(artifacts, err)[0].Manifest
 }
 
