@@ -358,3 +358,35 @@ func forge(t testing.TB, envelope []byte, before, after string) []byte {
 	e["signatures"].([]any)[0].(map[string]any)["sig"] = base64.StdEncoding.EncodeToString(ed25519.Sign(key("alice"), statement.PAE(statement.PayloadType, payload)))
 	return must(json.Marshal(e))(t)
 }
+
+// TestRequestHasRoomForTheSet: the set stands in a request beside the evidence, which
+// has it once more in each statement.
+func TestRequestHasRoomForTheSet(t *testing.T) {
+	w, _ := batchWorld(t, format.IMA)
+	p := must(policy.Load(must(os.ReadFile(w.path("policy.toml")))(t), time.Now()))(t)
+	a := artifact(t, "hello", "hello, world")
+	a.Signables = []statement.Signable{digestsOf(t, statement.MaxDigests).Signable()}
+	var stmts []*statement.Statement
+	var obs []quorum.Observation
+	for i, name := range builders[:3] {
+		s := must(statement.Sign(&statement.Statement{Case: statement.Case{Channel: "core", Target: "pkg:generic/hello@1"}, Builder: name,
+			Started: time.Now(), Finished: time.Now(), Artifacts: []statement.Artifact{a}}, key(name)))(t)
+		o := must(quorum.Admit(p, s, time.Now()))(t)
+		o.Seq = uint64(i) + 1
+		stmts, obs = append(stmts, s), append(obs, o)
+	}
+	ch := p.Channel("core")
+	v := quorum.Decide(ch, obs, nil, time.Now())[0]
+	r := must(quorum.NewRequest(p, stmts[0].Case, &v, ch.Sign, stmts))(t)
+	size := len(must(json.Marshal(r))(t))
+	limit := size + coordinator.RequestRoom // what is asked for fits, and nothing smaller is refused by more than the room
+	if coordinator.Trim(ch, &v, stmts, limit-coordinator.SignablesSize(&v, ch.Sign, stmts)) == nil {
+		t.Error("a request that fits is not made")
+	}
+	if coordinator.Trim(ch, &v, stmts, size-1-coordinator.SignablesSize(&v, ch.Sign, stmts)) != nil {
+		t.Error("a request would be larger than the limit")
+	}
+	if n := coordinator.SignablesSize(&v, []policy.Output{{Format: format.OpenPGP, Key: "core-key"}}, stmts); n != 0 {
+		t.Errorf("%d bytes for a request without it", n)
+	}
+}

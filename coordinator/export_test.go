@@ -30,7 +30,10 @@ var ExplainDisk = diskError
 // Trim is what keeps a request small enough.
 var Trim = trim
 
-// RequestRoom is what a request needs besides its statements.
+// SignablesSize is what the signables take in a request.
+var SignablesSize = signablesSize
+
+// RequestRoom is what a request needs besides its statements and signables.
 const RequestRoom = requestRoom
 
 // AwaitAttached waits until the record is being read.

@@ -270,8 +270,9 @@ func (v *Verdict) oddOneOut() string {
 // next says what would change the verdict. It is never empty.
 func (v *Verdict) next() (out []string) {
 	if v.Reason == ReasonNoSignable && len(v.Needs) > 0 {
-		return []string{v.Needs[0].who() + " it with what is missing: for a text, with quorate attest --text or texts in agent.toml. " +
-			"A channel that signs texts is for nothing else."}
+		return []string{v.Needs[0].who() + " it with what is missing: for a text, with quorate attest --text or texts in agent.toml; " +
+			"for a package whose files are signed, with quorate attest --inner or inner_digests in agent.toml. " +
+			"A channel that signs these is for nothing else."}
 	}
 	if v.Reason == ReasonStopped {
 		return v.nextStopped()
