@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"net/http"
 
 	"quorate/coordinator/store"
 	"quorate/internal/sigcheck"
@@ -10,7 +11,12 @@ import (
 
 // batchFile writes the file of a batch: a line for each digest, in the order of the
 // set. The signatures are read from the record, part by part.
-func (c *Coordinator) batchFile(s *store.Signature) ([]byte, error) {
+func (c *Coordinator) batchFile(r *http.Request, s *store.Signature) ([]byte, error) {
+	end, err := c.turn(r)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	set, err := c.db.BatchSet(s.RequestID)
 	if err != nil {
 		return nil, fmt.Errorf("batch %s: %w", s.RequestID, err)

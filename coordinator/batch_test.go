@@ -12,15 +12,19 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"quorate/coordinator"
+	"quorate/docs"
 	"quorate/internal/api"
 	"quorate/internal/bus"
 	"quorate/internal/sigcheck"
@@ -133,6 +137,17 @@ func (w *world) wantParts(have, count int) api.Artifact {
 	return a
 }
 
+// wantShown holds the page against what it should say, and the interface against what is
+// documented.
+func (w *world) wantShown(want *regexp.Regexp) {
+	w.t.Helper()
+	if _, page := w.fetch("/targets/" + helloID); !want.Match(page) {
+		w.t.Errorf("the page does not say %q:\n%s", want, page)
+	}
+	router := must(gorillamux.NewRouter(must(openapi3.NewLoader().LoadFromData(docs.OpenAPI))(w.t)))(w.t)
+	w.wantAnswerOf(router, "/v1/targets/"+helloID)
+}
+
 // wantFile downloads the file of the batch and checks each signature in it.
 func (s *batchSigner) wantFile(a api.Artifact, set statement.DigestSet) {
 	s.w.t.Helper()
@@ -188,6 +203,7 @@ func testBatchInParts(t *testing.T, f format.Name) {
 	if a := w.wantParts(1, 3); a.Requests[0].Refusal == nil || a.Requests[0].Next.IsZero() {
 		t.Errorf("a refusal in the middle is not seen: %+v", a.Requests[0])
 	}
+	w.wantShown(regexp.MustCompile(`1 of 3 parts are there`))
 	if n := w.redrive("tooling", "pkg:generic/hello@1"); n != 1 {
 		t.Errorf("%d asked again", n)
 	}
@@ -201,6 +217,7 @@ func testBatchInParts(t *testing.T, f format.Name) {
 	s.part(r, 1, nil)
 	a := w.wantState(quorum.Signed)
 	s.wantFile(a, set)
+	w.wantShown(regexp.MustCompile(string(f) + ` of 519 files inside by`))
 	if b := get[quorum.Bundle](w, a.Evidence); b.Request.ID != r.ID || len(b.Answer.Signatures[0].Values) != 7 {
 		t.Error("the evidence is not about the batch, or has another part than the one that came first")
 	}

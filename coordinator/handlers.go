@@ -222,7 +222,7 @@ func (c *Coordinator) getSignature(r *http.Request) (out raw, err error) {
 		return out, err // it was verified by its format before it was stored
 	}
 	if s.Count > 0 {
-		if s.Signature, err = c.batchFile(&s); err != nil {
+		if s.Signature, err = c.batchFile(r, &s); err != nil {
 			return out, err
 		}
 	}

@@ -126,7 +126,7 @@ func explainArtifact(a *api.Artifact) string {
 		}
 	}
 	for _, s := range first(a.Signatures) {
-		text = append(text, fmt.Sprintf("It was signed in format %s with key %s at %s.", render.Text(string(s.Format)), render.Text(s.Key), stamp(s.SignedAt)))
+		text = append(text, fmt.Sprintf("It was signed in format %s%s with key %s at %s.", render.Text(string(s.Format)), ofFiles(s.Count), render.Text(s.Key), stamp(s.SignedAt)))
 	}
 	return strings.Join(append(text, e.Next...), " ")
 }
