@@ -162,7 +162,7 @@ func (c *Coordinator) request(tx *store.Tx, row *store.Request) (r *quorum.Reque
 func (c *Coordinator) evidence(tx *store.Tx, cs statement.Case, v *quorum.Verdict) ([]*statement.Statement, error) {
 	var list []placed
 	for _, id := range voters(v) {
-		seq, s, err := evidenceFor(tx, c.policy, cs, id)
+		seq, s, err := c.evidenceFor(tx, c.policy, cs, id)
 		if err != nil {
 			return nil, fmt.Errorf("statement %s: %w", id, err)
 		}

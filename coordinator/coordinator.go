@@ -20,6 +20,7 @@ import (
 	"quorate/coordinator/store"
 	"quorate/internal/bus"
 	"quorate/internal/bus/embedded"
+	"quorate/quorum"
 )
 
 // Options say how to run a coordinator.
@@ -65,6 +66,8 @@ type Coordinator struct {
 	newKeys    chan changedKeys
 	proved     []proved // owned by the loop that applies
 
+	memory *quorum.Memory // of statements that are evidence
+
 	files     *files        // nil: none are kept
 	logs      *files        // of builds; nil exactly if files is
 	filesWake chan struct{} // capacity 1
@@ -79,6 +82,10 @@ type Coordinator struct {
 	done     chan struct{} // closed after err is set and all is closed
 	err      error
 }
+
+// rememberedBytes bounds the statements that are not parsed and verified again, as they
+// were received: the evidence of a few targets of the largest size.
+const rememberedBytes = 16 << 20
 
 // Start starts a coordinator and returns when its interfaces are there. With the
 // embedded bus that includes the streams; with a bus elsewhere it goes on trying
@@ -110,7 +117,7 @@ func Start(ctx context.Context, o Options) (*Coordinator, error) {
 }
 
 func newCoordinator(o Options) (*Coordinator, error) {
-	c := &Coordinator{log: o.Log, now: o.Now,
+	c := &Coordinator{log: o.Log, now: o.Now, memory: quorum.NewMemory(rememberedBytes),
 		decideWake: make(chan struct{}, 1), askWake: make(chan struct{}, 1),
 		comparing: make(chan struct{}, comparing), answers: make(chan struct{}, answering), filesWake: make(chan struct{}, 1),
 		attached: make(chan struct{}), done: make(chan struct{}), newKeys: make(chan changedKeys)}

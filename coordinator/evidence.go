@@ -77,7 +77,7 @@ func (c *Coordinator) rebuildRequest(ans *quorum.Answer, text []byte, sig store.
 	}
 	var stmts []*statement.Statement
 	for _, id := range ans.Statements {
-		_, s, err := evidenceFor(c.db, p, caseOf(ans), id)
+		_, s, err := c.evidenceFor(c.db, p, caseOf(ans), id)
 		if err != nil {
 			return nil, fmt.Errorf("evidence %s: %w", id, err)
 		}

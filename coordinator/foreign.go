@@ -160,29 +160,37 @@ func (a *application) ballot(e *entry, b *live.Ballot) (ballotState, *refusal, e
 // source reads messages by their identity: inside of a transaction or not.
 type source interface {
 	RawSeq(statement.SHA256) (uint64, []byte, error)
+	Seq(statement.SHA256) (uint64, error)
 	RawForeign(statement.SHA256) (uint64, []byte, error)
 }
 
 // evidenceFor reads a statement of any kind, with its place in the record, as it
 // takes part in a request about the case. What importers brought is looked for
 // first: anybody may publish bytes that have the identity of somebody's evidence.
-func evidenceFor(q source, p *policy.Policy, c statement.Case, id statement.SHA256) (seq uint64, s *statement.Statement, err error) {
+// Callers must not change the statement.
+func (c *Coordinator) evidenceFor(q source, p *policy.Policy, cs statement.Case, id statement.SHA256) (seq uint64, s *statement.Statement, err error) {
 	seq, raw, err := q.RawForeign(id)
 	if err == nil {
 		f, err := wire.ParseForeign(raw)
 		if err != nil {
 			return 0, nil, err
 		}
-		s, err = live.Claims(p, c, f.Evidence, f.Keys)
+		s, err = live.Claims(p, cs, f.Evidence, f.Keys)
 		return seq, s, err
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return 0, nil, err
 	}
+	if s = c.memory.Statement(id); s != nil {
+		seq, err = q.Seq(id)
+		return seq, s, err
+	}
 	if seq, raw, err = q.RawSeq(id); err != nil {
 		return 0, nil, err
 	}
-	s, err = statement.Parse(raw)
+	if s, err = statement.Parse(raw); err == nil {
+		c.memory.Keep(s)
+	}
 	return seq, s, err
 }
 

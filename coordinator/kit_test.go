@@ -256,6 +256,7 @@ type signer struct {
 	conn   *bus.Conn
 	policy *policy.Policy
 	reader jetstream.Consumer
+	memory *quorum.Memory // nil: nothing is remembered
 }
 
 func (w *world) signer() *signer {
@@ -294,7 +295,7 @@ func (s *signer) answer(r *quorum.Request, change func(*quorum.Answer)) *quorum.
 	for _, e := range r.Evidence {
 		a.Statements = append(a.Statements, statement.ID(e.Raw))
 	}
-	if approval, ref := quorum.Check(s.policy, r, time.Now()); ref != nil {
+	if approval, ref := s.memory.Check(s.policy, r, time.Now()); ref != nil {
 		a.Refusal = ref
 	} else {
 		h := must(approval.State().Resume())(s.w.t)

@@ -28,7 +28,7 @@ func (a *application) readEvidence(ans *quorum.Answer) (stmts []*statement.State
 	}
 	room := quorum.MaxRequest
 	for _, id := range ans.Statements {
-		_, s, err := evidenceFor(a.tx, p, caseOf(ans), id)
+		_, s, err := a.c.evidenceFor(a.tx, p, caseOf(ans), id)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			return nil, nil, refuse(CodeUnknownArtifact, "statement %s, which the answer names, is not in the record", id), nil
@@ -101,19 +101,27 @@ func (a *application) prove(ans *quorum.Answer, file *statement.Artifact, stmts 
 	if err != nil {
 		return refuse(CodeNotApproved, "%v", err), nil
 	}
-	if req.ID != ans.ID || req.Digest != ans.Digest || req.Policy != ans.Policy || quorum.EvidenceDigest(req.Evidence) != ans.Evidence {
+	if req.ID != ans.ID || req.Digest != ans.Digest || req.Policy != ans.Policy || quorum.EvidenceDigestOf(idsOf(stmts)) != ans.Evidence {
 		return refuse(CodeNotApproved, "the request that the statements give is another one than was answered"), nil
 	}
 	var last time.Time
 	for i := range sigs {
 		if at := sigs[i].SignedAt; i == 0 || !at.Equal(last) {
-			if _, no := quorum.Recheck(p, req, at); no != nil {
+			if _, no := a.c.memory.Recheck(p, req, at); no != nil {
 				return refuse(CodeNotApproved, "no signer could have said yes: %v", no), nil
 			}
 			last = at
 		}
 	}
 	return nil, nil
+}
+
+func idsOf(stmts []*statement.Statement) []statement.SHA256 {
+	ids := make([]statement.SHA256, len(stmts))
+	for i, s := range stmts {
+		ids[i] = s.ID()
+	}
+	return ids
 }
 
 // requestOf makes the request again that was answered, with the signables of file.

@@ -46,7 +46,7 @@ type permitted struct {
 func (s *Signer) authorise(ctx context.Context, t *trace, r *quorum.Request) (*permit, *denial) {
 	in, now := s.rules.Load(), s.now().UTC()
 	p := in.policy
-	approval, ref := quorum.Check(p, r, now)
+	approval, ref := s.memory.Check(p, r, now)
 	t.step("check")
 	if ref != nil {
 		return nil, &denial{Refusal: ref}
@@ -70,7 +70,7 @@ func (s *Signer) authorise(ctx context.Context, t *trace, r *quorum.Request) (*p
 		return nil, ledgerDenial(err)
 	}
 	s.testOnlyStage("committed")
-	return &permit{approval, p.Channel(r.Channel), quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, outputs, statementIDs(r.Evidence), at, s.name}, nil
+	return &permit{approval, p.Channel(r.Channel), quorum.PolicyRef{Version: p.Version, Digest: p.Digest}, outputs, approval.Statements(), at, s.name}, nil
 }
 
 // signables is what the outputs are made from that the digests do not settle. The
@@ -203,13 +203,4 @@ func tokenDenial(label string, err error) *denial {
 	}
 	den.cause = err
 	return den
-}
-
-// statementIDs names the evidence.
-func statementIDs(evidence []quorum.Evidence) []statement.SHA256 {
-	ids := make([]statement.SHA256, len(evidence))
-	for i, e := range evidence {
-		ids[i] = statement.ID(e.Raw)
-	}
-	return ids
 }

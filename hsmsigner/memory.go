@@ -14,6 +14,10 @@ const (
 	// memoryLimit is where the collector works harder instead, in bytes. Requests
 	// that were taken ahead are at most 48 MiB for each key.
 	memoryLimit = 512 << 20
+
+	// rememberedBytes bounds the statements that are not parsed and verified again, in
+	// bytes as they were received: the evidence of a few targets of the largest size.
+	rememberedBytes = 16 << 20
 )
 
 // TuneMemory sets how often the collector of this process runs. What GOGC and

@@ -57,6 +57,7 @@ type Signer struct {
 	turns   *turns
 	workers int           // of the token
 	parsing chan struct{} // held while a large request is parsed
+	memory  *quorum.Memory
 
 	metrics *Metrics
 
@@ -84,7 +85,7 @@ func New(o Options) (*Signer, error) {
 		return nil, errors.New("make signer: no keys")
 	}
 	s := &Signer{token: o.Token, ledger: o.Ledger, name: o.Name, now: o.Now, log: o.Logger,
-		flights: flights{running: map[statement.SHA256]chan struct{}{}}, parsing: make(chan struct{}, 1), testOnlyStage: func(string) {}}
+		flights: flights{running: map[statement.SHA256]chan struct{}{}}, parsing: make(chan struct{}, 1), memory: quorum.NewMemory(rememberedBytes), testOnlyStage: func(string) {}}
 	if s.workers = o.Workers; s.workers == 0 {
 		s.workers = 2
 	}

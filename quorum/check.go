@@ -22,7 +22,7 @@ type Approval struct {
 	state    hashstate.State
 	text     hashstate.State
 	batch    statement.DigestSet
-	evidence statement.SHA256
+	evidence []statement.SHA256 // ids, in the order of the request
 }
 
 // Request returns what was approved.
@@ -41,18 +41,26 @@ func (a *Approval) State() hashstate.State { return a.state }
 func (a *Approval) TextState() hashstate.State { return a.text }
 
 // EvidenceDigest returns the digest of the evidence set.
-func (a *Approval) EvidenceDigest() statement.SHA256 { return a.evidence }
+func (a *Approval) EvidenceDigest() statement.SHA256 { return EvidenceDigestOf(a.evidence) }
+
+// Statements returns the ids of the evidence, in the order of the request.
+func (a *Approval) Statements() []statement.SHA256 { return slices.Clone(a.evidence) }
 
 // Check is the gate in front of the key: it believes nothing in the request,
 // verifies each statement against its own policy and decides again. Decisions of
 // any other process play no part.
 func Check(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
+	return (*Memory)(nil).Check(p, r, at)
+}
+
+// Check is [Check], the package's, that parses and verifies nothing twice.
+func (m *Memory) Check(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 	if r.Policy.Version != p.Version || r.Policy.Digest != p.Digest {
 		// Retryable: the two files are replaced one after the other.
 		return nil, &Refusal{RefusePolicyMismatch, fmt.Sprintf("request was decided by policy version %d (sha256 %s), the signer has version %d (sha256 %s)",
 			r.Policy.Version, r.Policy.Digest, p.Version, p.Digest), true}
 	}
-	a, ref := Recheck(p, r, at)
+	a, ref := m.Recheck(p, r, at)
 	if ref == nil && r.Digest != agreedDigests(p.Channel(r.Channel), &a.verdict) {
 		// A second spelling of the digests would be a second request for the
 		// same signature.
@@ -65,6 +73,11 @@ func Check(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 // for somebody who holds an old request and asks whether it would pass by their
 // own policy, as of the time of the signature.
 func Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
+	return (*Memory)(nil).Recheck(p, r, at)
+}
+
+// Recheck is [Recheck], the package's, that parses and verifies nothing twice.
+func (m *Memory) Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 	ch := p.Channel(r.Channel)
 	switch {
 	case r.Version != Version:
@@ -82,11 +95,11 @@ func Recheck(p *policy.Policy, r *Request, at time.Time) (*Approval, *Refusal) {
 	if ref := checkActs(p, r, at); ref != nil {
 		return nil, ref
 	}
-	v, ref := checkEvidence(p, ch, r, at)
+	v, ids, ref := m.checkEvidence(p, ch, r, at)
 	if ref != nil {
 		return nil, ref
 	}
-	a := &Approval{request: r.clone(), verdict: v, evidence: EvidenceDigest(r.Evidence)}
+	a := &Approval{request: r.clone(), verdict: v, evidence: ids}
 	if a.state, ref = checkState(r); ref != nil {
 		return nil, ref
 	}
@@ -125,33 +138,35 @@ func checkOutputs(ch *policy.Channel, r *Request) *Refusal {
 	return nil
 }
 
-// checkEvidence verifies the statements and decides.
-func checkEvidence(p *policy.Policy, ch *policy.Channel, r *Request, at time.Time) (Verdict, *Refusal) {
+// checkEvidence verifies the statements and decides about the one file: what they say
+// of others plays no part. It returns their ids.
+func (m *Memory) checkEvidence(p *policy.Policy, ch *policy.Channel, r *Request, at time.Time) (v Verdict, ids []statement.SHA256, ref *Refusal) {
 	if len(r.Evidence) > MaxEvidence {
-		return Verdict{}, refuseRequest(RefuseTooLarge, "request: %d statements, at most %d", len(r.Evidence), MaxEvidence)
+		return v, nil, refuseRequest(RefuseTooLarge, "request: %d statements, at most %d", len(r.Evidence), MaxEvidence)
 	}
 	obs := make([]Observation, 0, len(r.Evidence))
 	voted := map[string]bool{}
 	for i, e := range r.Evidence {
-		o, err := AdmitEvidence(p, r.Case(), e, at)
+		id := statement.ID(e.Raw)
+		o, err := m.admit(p, r, e, id, at)
 		if err != nil {
-			return Verdict{}, refuseRequest(RefuseEvidence, "evidence[%d]: %v", i, err)
+			return v, nil, refuseRequest(RefuseEvidence, "evidence[%d]: %v", i, err)
 		}
 		if voted[o.Operator] {
-			return Verdict{}, refuseRequest(RefuseEvidence, "evidence[%d]: operator %q stands in it twice", i, o.Operator)
+			return v, nil, refuseRequest(RefuseEvidence, "evidence[%d]: operator %q stands in it twice", i, o.Operator)
 		}
 		voted[o.Operator] = true
 		// The signer does not know when the record took a statement in; the
 		// settle time is the coordinator's to keep.
 		o.Received, o.Seq = time.Time{}, uint64(i)+1
-		obs = append(obs, o)
+		obs, ids = append(obs, o), append(ids, id)
 	}
 	for _, v := range Decide(ch, obs, nil, at) {
 		if v.Artifact == r.Artifact {
-			return v, judgeRequest(ch, r, v)
+			return v, ids, judgeRequest(ch, r, v)
 		}
 	}
-	return Verdict{}, refuseRequest(RefuseQuorum, "no statement votes on %q", r.Artifact)
+	return v, nil, refuseRequest(RefuseQuorum, "no statement votes on %q", r.Artifact)
 }
 
 func judgeRequest(ch *policy.Channel, r *Request, v Verdict) *Refusal {

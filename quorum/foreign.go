@@ -44,7 +44,11 @@ func AdmitEvidence(p *policy.Policy, c statement.Case, e Evidence, at time.Time)
 		return Observation{}, err
 	}
 	if s.Case != c {
-		return Observation{}, fmt.Errorf("statement %s is about another channel, target or stage", s.ID())
+		return Observation{}, errOtherCase(s)
 	}
 	return Admit(p, s, at)
+}
+
+func errOtherCase(s *statement.Statement) error {
+	return fmt.Errorf("statement %s is about another channel, target or stage", s.ID())
 }

@@ -50,6 +50,16 @@ const (
 // The error is always a [*statement.Error]. The observation's Seq is zero; the
 // caller knows the place in the record.
 func Admit(p *policy.Policy, s *statement.Statement, received time.Time) (Observation, error) {
+	operator, key, err := admitKnown(p, s, statement.PublicKey{}, received)
+	if err != nil {
+		return Observation{}, err
+	}
+	return observe(s, operator, key.Revoked, received, s.Artifacts), nil
+}
+
+// admitKnown is [Admit] for a statement that is known to verify under a key; under
+// none, if that is zero.
+func admitKnown(p *policy.Policy, s *statement.Statement, verified statement.PublicKey, received time.Time) (operator string, key policy.Key, err error) {
 	ch := p.Channel(s.Channel)
 	b := p.Builder(s.Builder)
 	switch {
@@ -64,21 +74,17 @@ func Admit(p *policy.Policy, s *statement.Statement, received time.Time) (Observ
 	case s.Finished.After(received.Add(MaxSkew)):
 		return deny(CodeTimeInFuture, pathFinished, "%s is ahead of the time of receipt", s.Finished.Format(time.RFC3339))
 	}
-	key, err := signingKey(b, s)
-	if err != nil {
-		return Observation{}, err
+	if key, err = signingKey(b, s, verified); err != nil {
+		return "", key, err
 	}
-	if err := checkValidity(b, key, s.Finished, received); err != nil {
-		return Observation{}, err
-	}
-	return observe(s, b.Operator, key.Revoked, received), nil
+	return b.Operator, key, checkValidity(b, key, s.Finished, received)
 }
 
 // signingKey finds the builder's key that made the signature. The envelope's
 // keyid is not asked: it is whatever the sender wrote there.
-func signingKey(b *policy.Builder, s *statement.Statement) (policy.Key, error) {
+func signingKey(b *policy.Builder, s *statement.Statement, verified statement.PublicKey) (policy.Key, error) {
 	for _, k := range b.Keys {
-		if s.Verify(k.Public) == nil {
+		if verified != (statement.PublicKey{}) && k.Public.Equal(verified) || s.Verify(k.Public) == nil {
 			return k, nil
 		}
 	}
@@ -88,25 +94,26 @@ func signingKey(b *policy.Builder, s *statement.Statement) (policy.Key, error) {
 func checkValidity(b *policy.Builder, k policy.Key, finished, received time.Time) (err error) {
 	switch {
 	case !k.Revoked.IsZero() && !received.Before(k.Revoked):
-		_, err = deny(CodeKeyRevoked, "signatures[0]", "the key of builder %q is revoked since %s", b.Name, k.Revoked.Format(time.RFC3339))
+		_, _, err = deny(CodeKeyRevoked, "signatures[0]", "the key of builder %q is revoked since %s", b.Name, k.Revoked.Format(time.RFC3339))
 	case !k.NotBefore.IsZero() && finished.Before(k.NotBefore):
-		_, err = deny(CodeKeyNotYetValid, "signatures[0]", "the key of builder %q is valid from %s on", b.Name, k.NotBefore.Format(time.RFC3339))
+		_, _, err = deny(CodeKeyNotYetValid, "signatures[0]", "the key of builder %q is valid from %s on", b.Name, k.NotBefore.Format(time.RFC3339))
 	case !k.NotAfter.IsZero() && finished.After(k.NotAfter):
-		_, err = deny(CodeKeyExpired, "signatures[0]", "the key of builder %q was valid until %s", b.Name, k.NotAfter.Format(time.RFC3339))
+		_, _, err = deny(CodeKeyExpired, "signatures[0]", "the key of builder %q was valid until %s", b.Name, k.NotAfter.Format(time.RFC3339))
 	}
 	return err
 }
 
-func observe(s *statement.Statement, operator string, revoked, received time.Time) Observation {
+// observe makes the observation, with the votes on these artifacts of the statement.
+func observe(s *statement.Statement, operator string, revoked, received time.Time, artifacts []statement.Artifact) Observation {
 	o := Observation{ID: s.ID(), Payload: s.PayloadID(), Operator: operator, Builder: s.Builder, Received: received, Revoked: revoked,
-		Status: s.Status, Reason: s.Reason, Files: make([]File, len(s.Artifacts))}
-	for i := range s.Artifacts {
-		a := &s.Artifacts[i]
+		Status: s.Status, Reason: s.Reason, Files: make([]File, len(artifacts))}
+	for i := range artifacts {
+		a := &artifacts[i]
 		o.Files[i] = File{a.Name, a.SHA256, a.SHA512, digestsOf(a)}
 	}
 	return o
 }
 
-func deny(c statement.Code, field, format string, args ...any) (Observation, error) {
-	return Observation{}, &statement.Error{Code: c, Field: field, Msg: fmt.Sprintf(format, args...)}
+func deny(c statement.Code, field, format string, args ...any) (operator string, key policy.Key, err error) {
+	return "", key, &statement.Error{Code: c, Field: field, Msg: fmt.Sprintf(format, args...)}
 }

@@ -243,6 +243,12 @@ func EvidenceDigest(evidence []Evidence) statement.SHA256 {
 	for i, e := range evidence {
 		ids[i] = statement.ID(e.Raw)
 	}
+	return EvidenceDigestOf(ids)
+}
+
+// EvidenceDigestOf is [EvidenceDigest] of the statements with these ids.
+func EvidenceDigestOf(ids []statement.SHA256) statement.SHA256 {
+	ids = slices.Clone(ids)
 	slices.SortFunc(ids, func(a, b statement.SHA256) int { return bytes.Compare(a[:], b[:]) })
 	h := sha256.New()
 	for _, id := range slices.Compact(ids) {

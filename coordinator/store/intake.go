@@ -188,6 +188,17 @@ func (db *DB) Raw(id statement.SHA256) ([]byte, error) { return raw(db, id) }
 // RawSeq is Raw with the place in the record.
 func (tx *Tx) RawSeq(id statement.SHA256) (seq uint64, b []byte, err error) { return rawSeq(tx, id) }
 
+// Seq returns the place of a recorded message, or [ErrNotFound].
+func (tx *Tx) Seq(id statement.SHA256) (uint64, error) { return seqOf(tx, id) }
+
+// Seq returns the place of a recorded message, or [ErrNotFound].
+func (db *DB) Seq(id statement.SHA256) (uint64, error) { return seqOf(db, id) }
+
+func seqOf(q queryer, id statement.SHA256) (seq uint64, err error) {
+	err = one(q, []any{&seq}, "SELECT seq FROM record WHERE sha256 = ?", id[:])
+	return seq, err
+}
+
 func rawSeq(q queryer, id statement.SHA256) (seq uint64, b []byte, err error) {
 	err = one(q, []any{&seq, &b}, "SELECT seq, raw FROM record WHERE sha256 = ?", id[:])
 	return seq, b, err
