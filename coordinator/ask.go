@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/sourcegraph/conc/pool"
 
 	"quorate/coordinator/store"
 	"quorate/internal/bus"
@@ -16,6 +17,10 @@ import (
 
 // askBatch is how many questions are read from the database at once.
 const askBatch = 32
+
+// askAtOnce is how many questions are on their way to the bus: one is written down
+// there while the next ones are encoded. Each may be as large as a message can be.
+const askAtOnce = 4
 
 // question is a sign request that is recorded as asked and still to be published.
 type question struct {
@@ -70,12 +75,11 @@ func (c *Coordinator) ask(ctx context.Context, due []*store.Request) error {
 	if err != nil {
 		return err
 	}
+	publishing := pool.New().WithErrors().WithMaxGoroutines(askAtOnce)
 	for _, q := range questions {
-		if err := c.publishQuestion(ctx, q); err != nil {
-			return err
-		}
+		publishing.Go(func() error { return c.publishQuestion(ctx, q) })
 	}
-	return nil
+	return publishing.Wait()
 }
 
 func (c *Coordinator) publishQuestion(ctx context.Context, q *question) error {
@@ -125,7 +129,7 @@ func (c *Coordinator) request(tx *store.Tx, row *store.Request) (r *quorum.Reque
 	if err != nil {
 		return nil, "", err
 	}
-	sigs, err := tx.Signatures(row.Case)
+	sigs, err := tx.Signatures(row.Case, row.Artifact)
 	if err != nil {
 		return nil, "", err
 	}
@@ -133,7 +137,7 @@ func (c *Coordinator) request(tx *store.Tx, row *store.Request) (r *quorum.Reque
 	if ch == nil || v.State != quorum.Agreed {
 		return nil, "", nil
 	}
-	outputs := missingOutputs(ch, row.Artifact, row.Key, sigs)
+	outputs := missingOutputs(ch, row.Key, sigs)
 	if len(outputs) == 0 {
 		return nil, "", nil
 	}

@@ -66,6 +66,8 @@ type Coordinator struct {
 	newKeys    chan changedKeys
 	proved     []proved // owned by the loop that applies
 
+	deciding round // owned by the goroutine that decides
+
 	memory *quorum.Memory // of statements that are evidence
 
 	files     *files        // nil: none are kept

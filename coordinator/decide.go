@@ -32,6 +32,8 @@ func (c *Coordinator) decideSome(limit int) (left bool, err error) {
 	var d decision
 	err = c.db.Update(func(tx *store.Tx) error {
 		d = decision{}
+		began := time.Now()
+		defer func() { c.deciding = round{time.Since(began), time.Now()} }()
 		cases, err := tx.Dirty(limit)
 		if err != nil {
 			return err
@@ -66,7 +68,7 @@ func (c *Coordinator) decideCase(tx *store.Tx, cs store.Case, now time.Time, d *
 	if err != nil {
 		return err
 	}
-	sigs, err := tx.Signatures(cs.ID)
+	sigs, err := tx.Signatures(cs.ID, "")
 	if err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func (c *Coordinator) decideCase(tx *store.Tx, cs store.Case, now time.Time, d *
 	if err := c.alarmActs(tx, cs, list, signed, d); err != nil {
 		return err
 	}
-	p := planner{c: c, tx: tx, cs: cs, ch: ch, sigs: sigs, now: now}
+	p := planner{c: c, tx: tx, cs: cs, ch: ch, sigs: byArtifact(sigs), now: now}
 	if err := p.plan(verdicts); err != nil {
 		return err
 	}

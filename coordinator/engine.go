@@ -20,6 +20,13 @@ const decideEvery = 16
 // have gone away.
 const behindPause = time.Second
 
+// costly is from when on a transaction that decides is worth waiting for, and
+// gatherMost bounds the wait.
+const (
+	costly     = 20 * time.Millisecond
+	gatherMost = time.Second
+)
+
 // maxTimer bounds how long the loops sleep, so that a clock that was set is
 // noticed.
 const maxTimer = time.Minute
@@ -44,7 +51,40 @@ func (c *Coordinator) decide(ctx context.Context, batches <-chan []entry) error 
 		if err := c.rest(ctx, batches); err != nil {
 			return err
 		}
+		if err := c.gather(ctx, batches); err != nil {
+			return err
+		}
 	}
+}
+
+// gather takes in what arrives for a while, if deciding took long the last time. The
+// answers about a target of a thousand files come one after another, and each has all
+// of it decided anew: so at most about a quarter of the time goes into that. A small
+// target does not wait.
+func (c *Coordinator) gather(ctx context.Context, batches <-chan []entry) error {
+	if c.deciding.took < costly {
+		return nil
+	}
+	timer := time.NewTimer(time.Until(c.deciding.ended.Add(min(3*c.deciding.took, gatherMost))))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case batch := <-batches:
+			if err := c.take(batch); err != nil {
+				return err
+			}
+		case <-timer.C:
+			return nil
+		}
+	}
+}
+
+// round is the last transaction that decided something.
+type round struct {
+	took  time.Duration // without the commit, which waits for the disk
+	ended time.Time
 }
 
 // decideAll decides until nothing is dirty, and takes in what arrives meanwhile.

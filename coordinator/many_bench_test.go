@@ -26,7 +26,7 @@ func BenchmarkManyFiles(b *testing.B) {
 				w.start()
 				files := map[string]string{}
 				for i := range n {
-					files[fmt.Sprintf("file-%04d.tar.zst", i)] = fmt.Sprint("content ", i)
+					files[fmt.Sprintf("f%04d", i)] = fmt.Sprint("content ", i)
 				}
 				s := w.signer()
 				s.memory = quorum.NewMemory(16 << 20)

@@ -20,7 +20,7 @@ type planner struct {
 	tx   *store.Tx
 	cs   store.Case
 	ch   *policy.Channel
-	sigs []store.Signature
+	sigs map[string][]store.Signature // by artifact
 	now  time.Time
 
 	due     bool              // something was planned
@@ -50,7 +50,7 @@ func (p *planner) plan(verdicts []quorum.Verdict) error {
 // one plans one question. Unless something about it is new, its row stays as it
 // is: statements about other files must not push it back.
 func (p *planner) one(v *quorum.Verdict, key string, q *store.Request) error {
-	wanted := v.State == quorum.Agreed && len(missingOutputs(p.ch, v.Artifact, key, p.sigs)) > 0
+	wanted := v.State == quorum.Agreed && len(missingOutputs(p.ch, key, p.sigs[v.Artifact])) > 0
 	if q == nil && !wanted {
 		return nil
 	}
@@ -115,10 +115,20 @@ func (c *Coordinator) pause(attempts int) time.Duration {
 	return min(first<<doublings, limit)
 }
 
-// missingOutputs lists what the key still has to sign for an artifact.
-func missingOutputs(ch *policy.Channel, artifact, key string, sigs []store.Signature) (missing []policy.Output) {
+// byArtifact sorts the signatures of a case.
+func byArtifact(sigs []store.Signature) map[string][]store.Signature {
+	by := map[string][]store.Signature{}
+	for _, s := range sigs {
+		by[s.Artifact] = append(by[s.Artifact], s)
+	}
+	return by
+}
+
+// missingOutputs lists what the key still has to sign for the artifact that has the
+// signatures.
+func missingOutputs(ch *policy.Channel, key string, sigs []store.Signature) (missing []policy.Output) {
 	for _, o := range ch.Sign {
-		has := slices.ContainsFunc(sigs, func(s store.Signature) bool { return s.Artifact == artifact && s.Output == o })
+		has := slices.ContainsFunc(sigs, func(s store.Signature) bool { return s.Output == o })
 		if o.Key == key && !has {
 			missing = append(missing, o)
 		}

@@ -81,7 +81,7 @@ func (tx *Tx) Requests(id CaseID) ([]*Request, error) {
 // Requests reads the questions about a case, of one artifact unless artifact is
 // empty.
 func (db *DB) Requests(id CaseID, artifact string) ([]*Request, error) {
-	return requests(db, "q.case_id = ?1 AND (?2 = '' OR q.artifact = ?2) ORDER BY q.artifact, q.key", id[:], artifact)
+	return requests(db, ofArtifact("q.case_id", "q.artifact", artifact)+" ORDER BY q.artifact, q.key", id[:], artifact)
 }
 
 // DueRequests reads up to limit questions that are to be asked at the time.

@@ -88,8 +88,11 @@ func (tx *Tx) Observations(id CaseID) (list []quorum.Observation, err error) {
 	return list, nil
 }
 
-// Signatures reads the signatures of a case, without their bytes.
-func (tx *Tx) Signatures(id CaseID) ([]Signature, error) { return signatures(tx, id, "") }
+// Signatures reads the signatures of a case, of one artifact unless artifact is
+// empty.
+func (tx *Tx) Signatures(id CaseID, artifact string) ([]Signature, error) {
+	return signatures(tx, id, artifact)
+}
 
 // Signatures reads the signatures of a case, of one artifact unless artifact is
 // empty.
@@ -113,8 +116,17 @@ func signatures(q queryer, id CaseID, artifact string) (list []Signature, err er
 		return nil
 	}, `SELECT s.artifact, s.format, s.key, s.sha256, s.sha512, s.fingerprint, s.signed_at, s.request_id, s.seq, s.signature, coalesce(b.signatures, 0)
 		FROM signature s LEFT JOIN batch b ON b.request_id = s.request_id
-		WHERE s.case_id = ?1 AND (?2 = '' OR s.artifact = ?2) ORDER BY s.artifact, s.seq, s.key, s.format`, id[:], artifact)
+		WHERE `+ofArtifact("s.case_id", "s.artifact", artifact)+` ORDER BY s.artifact, s.seq, s.key, s.format`, id[:], artifact)
 	return list, err
+}
+
+// ofArtifact is the condition for rows of the case ?1, of the artifact ?2 unless that is
+// empty. It is written so that an index finds the one: an OR would look at all.
+func ofArtifact(caseID, name, artifact string) string {
+	if artifact == "" {
+		return caseID + " = ?1 AND ?2 = ''"
+	}
+	return caseID + " = ?1 AND " + name + " = ?2"
 }
 
 // Verdicts reads a case's stored verdicts as JSON, and their states, by the

@@ -65,7 +65,7 @@ func (db *DB) Verdicts(id CaseID, artifact string) (list []*quorum.Verdict, err 
 		v, err := decodeVerdict(text)
 		list = append(list, v)
 		return err
-	}, "SELECT verdict FROM artifact WHERE case_id = ?1 AND (?2 = '' OR name = ?2) ORDER BY name", id[:], artifact)
+	}, "SELECT verdict FROM artifact WHERE "+ofArtifact("case_id", "name", artifact)+" ORDER BY name", id[:], artifact)
 	return list, err
 }
 
