@@ -39,6 +39,7 @@ type Find struct {
 type Settled struct {
 	ID      statement.SHA256 // of the evidence
 	Origin  string
+	Channel string
 	Reason  *spool.Reason // nil: recorded
 	Message statement.SHA256
 }
@@ -101,7 +102,7 @@ func (n *Session) adopt() error {
 		if err != nil {
 			return err // the spool checked it
 		}
-		n.waiting[e.ID] = Settled{ID: f.ID(), Origin: f.Origin, Message: e.ID}
+		n.waiting[e.ID] = Settled{ID: f.ID(), Origin: f.Origin, Channel: f.Channel, Message: e.ID}
 		if err := n.seen.add(identity(f)); err != nil {
 			return fmt.Errorf("remember what was carried: %w", err)
 		}
@@ -162,7 +163,7 @@ func (n *Session) Take(ctx context.Context, find Find) (taken bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	n.waiting[message] = Settled{ID: f.ID(), Origin: f.Origin, Message: message}
+	n.waiting[message] = Settled{ID: f.ID(), Origin: f.Origin, Channel: f.Channel, Message: message}
 	// A crash before this line is what adopt is for.
 	if err := n.seen.add(id); err != nil {
 		return true, fmt.Errorf("remember what was carried: %w", err)

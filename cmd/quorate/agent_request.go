@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -97,9 +96,6 @@ func (c *requestCmd) send(data []byte) error {
 	return c.busError(err)
 }
 
-// checkTimeout bounds the look at the coordinator before a job is sent.
-const checkTimeout = 3 * time.Second
-
 // checkChannel refuses a channel that the coordinator does not know: the stream
 // would take its job, and nobody would ever build it. Without a coordinator in
 // reach nothing can be said.
@@ -108,20 +104,11 @@ func (c *requestCmd) checkChannel() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
-	defer cancel()
-	list, err := cl.Channels(ctx)
-	if err != nil {
-		return nil
+	ch, err := knownChannel(cl, c.Channel)
+	if ch == nil {
+		return err
 	}
-	var names []string
-	for _, ch := range list.Channels {
-		if ch.Name == c.Channel {
-			return c.checkTarget(&ch, cl.Server())
-		}
-		names = append(names, render.Text(ch.Name))
-	}
-	return usageError("the channels are "+strings.Join(names, ", "), "the policy of the coordinator at %s has no channel %q", cl.Server(), c.Channel)
+	return c.checkTarget(ch, cl.Server())
 }
 
 // checkTarget refuses a target that the channel is not for: all builders would

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"quorate/builder-agent/importer"
+	"quorate/builder-agent/spool"
 	"quorate/internal/render"
 	"quorate/internal/rest"
+	"quorate/quorum"
 	"quorate/quorum/evidence"
 	"quorate/quorum/evidence/live"
 	"quorate/quorum/statement"
@@ -20,6 +24,7 @@ import (
 
 type importCmd struct {
 	importerState
+	serverFlags
 	Channel  string        `required:"" placeholder:"NAME" help:"Channel in which the statements are to count."`
 	Keys     string        `placeholder:"DIR" help:"OpenPGP key files that go along with what they signed; builder-keys beside the statements without it."`
 	Watch    bool          `help:"Go on, and bring what is new or changed."`
@@ -36,9 +41,11 @@ What was brought once is not brought again. Everything is on the disk before it 
 
 With --watch a folder, such as a git checkout that something else pulls, is looked at again after each interval, and an instance of rebuilderd is asked for new builds.
 
+A channel that the coordinator at --server does not know is refused before anything is sent: the record keeps for ever what it once has. Without a coordinator in reach this is not checked; the first statement that is rejected for it then ends the import.
+
 Standard output has one line for each statement: "recorded ID ORIGIN" or "rejected ID CODE ORIGIN".
 
-Exit codes: 0 everything was recorded or rejected; 2 usage, or a file that cannot be a statement of that kind; 4 no coordinator confirmed in time, what was read is in the spool.`
+Exit codes: 0 everything was recorded, or there was nothing new; 2 usage, an unknown channel, or a file that cannot be a statement of that kind; 5 something was rejected, the codes are on standard error; 4 no coordinator confirmed in time, what was read is in the spool.`
 }
 
 func (c *importCmd) Run() error {
@@ -63,6 +70,9 @@ func (c *importCmd) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkChannel(); err != nil {
+		return err
+	}
 	session, err := importer.Begin(s, c.Channel, importLog())
 	if err != nil {
 		return importerError(err)
@@ -78,6 +88,19 @@ func (c *importCmd) run(ctx context.Context, out io.Writer) error {
 		return nil // it was told to end
 	}
 	return importerError(err)
+}
+
+// checkChannel refuses a channel that the coordinator does not know.
+func (c *importCmd) checkChannel() error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	ch, err := knownChannel(cl, c.Channel)
+	if err == nil && ch == nil {
+		say("no coordinator answers at %s: whether there is a channel %s was not checked", cl.Server(), render.Text(c.Channel))
+	}
+	return err
 }
 
 // importLog is for what the bus says; each statement has a line of its own.
@@ -131,8 +154,11 @@ func (c *importCmd) bring(ctx context.Context, b *bringer, sources []origin) err
 		if err := b.session.Flush(ctx); err != nil {
 			return err
 		}
+		if err := b.stopped(); err != nil {
+			return err
+		}
 		if !c.Watch {
-			return b.refusal()
+			return errors.Join(b.refusal(), b.rejection())
 		}
 		if err := rest.For(ctx, c.Interval); err != nil {
 			return err
@@ -149,6 +175,7 @@ type bringer struct {
 	skipped  int
 	single   error             // of a file that was named by itself
 	warned   map[string]string // by path, so that each look does not say it again
+	unknown  *spool.Reason     // the channel is not in the policy
 }
 
 func (b *bringer) tell(s importer.Settled) {
@@ -158,6 +185,9 @@ func (b *bringer) tell(s importer.Settled) {
 		return
 	}
 	b.rejected[s.Reason.Code]++
+	if s.Reason.Code == quorum.CodeUnknownChannel && s.Channel == b.session.Channel() {
+		b.unknown = s.Reason
+	}
 	fmt.Fprintln(b.out, "rejected", s.ID, render.Text(string(s.Reason.Code)), render.Text(s.Origin))
 }
 
@@ -180,10 +210,31 @@ func (b *bringer) refusal() error {
 	return usageError("quorate import --help", "%w", b.single)
 }
 
+// stopped ends an import into a channel that does not exist: all that follows
+// would lie in the record for nothing.
+func (b *bringer) stopped() error {
+	if b.unknown == nil {
+		return nil
+	}
+	return usageError("quorate importer status has what was rejected", "the coordinator says: %s", render.Message(b.unknown.Message))
+}
+
+// rejection is the error of an import of which something counts for nobody.
+func (b *bringer) rejection() error {
+	n := 0
+	for _, of := range b.rejected {
+		n += of
+	}
+	if n == 0 {
+		return nil
+	}
+	return &exitError{exitRefused, fmt.Errorf("the coordinator rejected %s", plural(n, "statement")), "quorate importer status says why"}
+}
+
 func (b *bringer) finish() {
 	text := plural(b.recorded, "statement") + " recorded"
-	for code, n := range b.rejected {
-		text += fmt.Sprintf(", %d rejected as %s", n, code)
+	for _, code := range slices.Sorted(maps.Keys(b.rejected)) {
+		text += fmt.Sprintf(", %d rejected as %s", b.rejected[code], render.Text(string(code)))
 	}
 	if b.skipped > 0 {
 		text += ", " + plural(b.skipped, "file") + " not brought"

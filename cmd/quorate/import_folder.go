@@ -28,6 +28,7 @@ type folder struct {
 	kind evidence.Kind
 	keys keyBox
 	done map[string][2]treewalk.Stamp // what was brought, and its signature
+	some bool                         // something of the kind was there, or it was said that nothing is
 }
 
 func newFolder(name string, kind evidence.Kind, keys string) (*folder, error) {
@@ -60,12 +61,27 @@ func (d *folder) look(ctx context.Context, b *bringer) error {
 	if s.single {
 		s.abs = filepath.Dir(d.abs)
 	}
-	return t.Walk(func(e treewalk.Entry) error {
+	err = t.Walk(func(e treewalk.Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		return d.entry(ctx, b, s, e)
 	})
+	if err == nil && !d.some && !s.single {
+		d.some = true
+		say("%s: nothing of kind %s is there; looked for %s", render.Text(d.name), live.KindOf(d.kind), lookedFor[d.kind])
+	}
+	return err
+}
+
+// lookedFor says by what a statement of each kind is told from other files.
+var lookedFor = map[evidence.Kind]string{
+	evidence.GuixSigs:   "RELEASE/NAME/STAGE" + guixsigs.Suffix + " with " + guixsigs.SignatureSuffix + " beside it",
+	evidence.Rebuilderd: "in-toto links in JSON as rebuilderd makes them, under any name",
+	evidence.Link:       "in-toto links in JSON, under any name",
+	evidence.BuildInfo:  "files named *.buildinfo",
+	evidence.NarInfo:    "files named *.narinfo",
+	evidence.DSSE:       "DSSE envelopes in JSON, under any name",
 }
 
 // busy reports whether git holds the lock of the checkout's index: what is there
@@ -97,6 +113,7 @@ func (d *folder) entry(ctx context.Context, b *bringer, s *source, e treewalk.En
 		return nil
 	}
 	err := d.bring(ctx, b, s, e, path)
+	d.some = d.some || err != nil && !otherKind(err)
 	if stop := fatal(err); stop != nil {
 		return stop
 	}
@@ -112,13 +129,21 @@ func (d *folder) entry(ctx context.Context, b *bringer, s *source, e treewalk.En
 	return nil
 }
 
+func otherKind(err error) bool {
+	var ours *evidence.Error
+	return errors.As(err, &ours) && ours.Code == evidence.CodeWrongKind
+}
+
 // fatal tells what ends the import from what is wrong with one file.
 func fatal(err error) error {
 	var denied *bus.DeniedError
 	var ours *evidence.Error
+	var stop *exitError
 	switch {
 	case err == nil, errors.As(err, &ours):
 		return nil
+	case errors.As(err, &stop):
+		return err
 	case errors.Is(err, context.Canceled), errors.Is(err, bus.ErrUnavailable), errors.Is(err, bus.ErrUnauthorized),
 		errors.As(err, &denied), errors.Is(err, errSpool):
 		return err
@@ -145,6 +170,7 @@ func (d *folder) bring(ctx context.Context, b *bringer, s *source, e treewalk.En
 	case f.past:
 		return f.outdated()
 	}
+	d.some = true
 	return b.take(ctx, importer.Find{Bundle: bundle, Keys: d.keys.of(bundle), Origin: path})
 }
 
@@ -158,6 +184,9 @@ func orNothing(k evidence.Kind) string {
 // take hands a find to the session.
 func (b *bringer) take(ctx context.Context, f importer.Find) error {
 	_, err := b.session.Take(ctx, f)
+	if stop := b.stopped(); stop != nil {
+		return stop
+	}
 	var ours *evidence.Error
 	if err == nil || errors.As(err, &ours) || errors.Is(err, bus.ErrUnavailable) || ctx.Err() != nil {
 		return err

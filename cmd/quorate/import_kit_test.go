@@ -138,7 +138,7 @@ func (l *lines) await(t testing.TB, text string, n int) {
 
 // command is an import by gather into the channel core.
 func (r *recordWorld) command(kind string, sources ...string) *importCmd {
-	return &importCmd{importerState: importerState{r.path("gather")}, Channel: "core", Kind: kind, Sources: sources,
+	return &importCmd{importerState: importerState{r.path("gather")}, serverFlags: serverFlags{r.c.URL()}, Channel: "core", Kind: kind, Sources: sources,
 		Interval: 5 * time.Millisecond, Wait: importLimit}
 }
 
@@ -151,7 +151,8 @@ func (r *recordWorld) bring(kind string, sources ...string) []string {
 func (r *recordWorld) run(c *importCmd) []string {
 	r.t.Helper()
 	out := newLines()
-	if err := c.run(r.t.Context(), out); err != nil {
+	err := c.run(r.t.Context(), out)
+	if rejected := strings.Contains(out.String(), "rejected "); rejected && exitCodeOf(err) != exitRefused || !rejected && err != nil {
 		r.t.Fatalf("%v\n%s", err, out)
 	}
 	ok(r.t, r.c.Sync(r.t.Context()))

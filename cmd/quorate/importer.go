@@ -11,6 +11,8 @@ import (
 	"quorate/builder-agent/spool"
 	"quorate/internal/bus"
 	"quorate/internal/render"
+	"quorate/internal/wire"
+	"quorate/quorum/statement"
 )
 
 // importerCmd holds the commands of an importer's state directory.
@@ -82,6 +84,8 @@ type importerStatus struct {
 
 type importerRejected struct {
 	Message string `json:"message"` // SHA-256 of what was sent
+	Channel string `json:"channel"`
+	Origin  string `json:"origin"` // path or address at which it was found
 	Code    string `json:"code"`
 	Reason  string `json:"reason"`
 }
@@ -102,21 +106,41 @@ func (c *importerStatusCmd) Run() error {
 		return err
 	}
 	for _, id := range rejected {
-		_, reason, err := s.Spool.Where(id)
+		r, err := rejectedMessage(s.Spool, id)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		st.Rejected = append(st.Rejected, importerRejected{id.String(), string(reason.Code), reason.Message})
+		st.Rejected = append(st.Rejected, *r)
 	}
 	if c.JSON {
 		return printJSON(os.Stdout, st)
 	}
 	for _, r := range st.Rejected {
-		fmt.Println("rejected", r.Message, render.Text(r.Code), render.Text(r.Reason))
+		fmt.Printf("rejected %s %s %s: %s\n", r.Message, render.Text(r.Code), render.Text(r.Origin), render.Text(r.Reason))
 	}
 	say("%d wait for a receipt, %d rejected; %s has the rejected ones", st.Pending, len(st.Rejected), filepath.Join(s.Spool.Dir(), "rejected"))
 	return nil
+}
+
+// rejectedMessage says what was rejected, and where it came from.
+func rejectedMessage(sp *spool.Spool, id statement.SHA256) (*importerRejected, error) {
+	_, reason, err := sp.Where(id)
+	if err == nil && reason == nil {
+		err = fs.ErrNotExist // a person removed it meanwhile
+	}
+	if err != nil {
+		return nil, err
+	}
+	raw, err := sp.Read(id)
+	if err != nil {
+		return nil, err
+	}
+	f, err := wire.ParseForeign(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", id, err)
+	}
+	return &importerRejected{Message: id.String(), Channel: f.Channel, Origin: f.Origin, Code: string(reason.Code), Reason: reason.Message}, nil
 }
