@@ -92,9 +92,11 @@ func (a *application) one(e *entry) error {
 			return err
 		}
 		if !isNew {
-			a.results[resultRepeated]++
-			return nil
+			return a.repeated(e)
 		}
+	}
+	if e.First > 0 {
+		return a.repeated(e)
 	}
 	if e.refusal == nil && e.answer != nil {
 		if err := a.answer(e); err != nil {
@@ -142,6 +144,22 @@ func (a *application) one(e *entry) error {
 		}
 	}
 	return a.add(e.stmt.Case, &e.obs, e.stmt.Started, e.stmt.Finished)
+}
+
+// repeated changes nothing, but for one thing: an answer that was rejected because
+// the record lacked a statement which it names is judged again. The signer gives the
+// same bytes whenever it is asked, and the statement may have come meanwhile: agents
+// send again what a restored coordinator has lost.
+func (a *application) repeated(e *entry) error {
+	a.results[resultRepeated]++
+	if e.refusal != nil || e.answer == nil || e.answer.Refusal != nil {
+		return nil
+	}
+	code, err := a.tx.Rejected(e.SHA256)
+	if err != nil || code != CodeUnknownArtifact {
+		return err
+	}
+	return a.answer(e)
 }
 
 func (a *application) record(e *entry) (isNew bool, err error) {

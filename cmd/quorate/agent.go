@@ -24,6 +24,7 @@ type agentCmd struct {
 	Public agentPublicCmd `cmd:"" help:"Print the public keys again, as the policy and the coordinator need them."`
 	Run    agentRunCmd    `cmd:"" help:"Take jobs, build, and send what came out."`
 	Flush  agentFlushCmd  `cmd:"" help:"Send what is in the spool."`
+	Resend agentResendCmd `cmd:"" help:"Send again what a restored coordinator has lost."`
 	Status agentStatusCmd `cmd:"" help:"Say what is in the spool, and what was confirmed or rejected."`
 }
 
@@ -155,6 +156,11 @@ func (c *agentFlushCmd) Run() error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, c.Wait)
 	defer cancel()
+	return deliverAll(ctx, s, ids)
+}
+
+// deliverAll sends these statements and prints what became of them.
+func deliverAll(ctx context.Context, s *builderagent.State, ids []statement.SHA256) error {
 	deliverErr := builderagent.Deliver(ctx, s, ids, quietLog())
 	code, err := printSettled(os.Stdout, s.Spool, ids)
 	switch {
@@ -165,7 +171,7 @@ func (c *agentFlushCmd) Run() error {
 	case deliverErr != nil:
 		return &exitError{exitWaiting, deliverErr, "the statements stay in the spool and go out with the next quorate agent run or flush"}
 	case code != exitOK:
-		return &exitError{code, errors.New("a statement was rejected"), "quorate agent status --state " + c.State}
+		return &exitError{code, errors.New("a statement was rejected"), "quorate agent status --state " + s.Dir}
 	}
 	return nil
 }

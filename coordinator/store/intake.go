@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"quorate/internal/bus"
 	"quorate/quorum"
 	"quorate/quorum/statement"
 )
@@ -19,6 +20,7 @@ type Message struct {
 	Received time.Time
 	SHA256   statement.SHA256 // of Raw
 	Raw      []byte
+	First    uint64 // of a repetition: where the bytes were first; read by Messages alone
 }
 
 // Cursor says how far the database has come.
@@ -126,6 +128,16 @@ func (tx *Tx) Reject(seq uint64, code statement.Code, message string) error {
 	return tx.exec("INSERT INTO rejected (seq, code, message) VALUES (?, ?, ?)", seq, string(code), message)
 }
 
+// Rejected returns the code with which the message with these bytes was rejected;
+// it is empty when it was not.
+func (tx *Tx) Rejected(id statement.SHA256) (code statement.Code, err error) {
+	err = one(tx, []any{&code}, "SELECT j.code FROM record r JOIN rejected j ON j.seq = r.seq WHERE r.sha256 = ?", id[:])
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	return code, err
+}
+
 // Signature is a verified signature over an artifact.
 type Signature struct {
 	Case      CaseID
@@ -210,13 +222,13 @@ func raw(q queryer, id statement.SHA256) (b []byte, err error) {
 }
 
 // Messages reads up to limit messages of the record that follow after, without
-// repetitions, and at most about size bytes.
+// repetitions other than those of answers, and at most about size bytes.
 func (db *DB) Messages(after uint64, limit, size int) (list []Message, err error) {
 	enough := errors.New("enough")
 	err = each(db, func(r *sql.Rows) error {
 		var m Message
 		var received int64
-		if err := r.Scan(&m.Seq, &m.Subject, &received, &m.Raw); err != nil {
+		if err := r.Scan(&m.Seq, &m.Subject, &received, &m.First, &m.Raw); err != nil {
 			return err
 		}
 		m.Received, m.SHA256 = instant(received), statement.ID(m.Raw)
@@ -225,7 +237,8 @@ func (db *DB) Messages(after uint64, limit, size int) (list []Message, err error
 			return enough
 		}
 		return nil
-	}, "SELECT seq, subject, received, raw FROM record WHERE seq > ? AND raw IS NOT NULL ORDER BY seq LIMIT ?", after, limit)
+	}, `SELECT r.seq, r.subject, r.received, coalesce(r.first, 0), coalesce(r.raw, f.raw) FROM record r LEFT JOIN record f ON f.seq = r.first
+		WHERE r.seq > ? AND (r.raw IS NOT NULL OR r.subject GLOB ?) ORDER BY r.seq LIMIT ?`, after, bus.AnswerSubjects, limit)
 	if errors.Is(err, enough) {
 		err = nil
 	}

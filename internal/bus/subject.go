@@ -95,6 +95,9 @@ func UrgentJobSubject(channel string) (string, error) {
 	return s + urgent, err
 }
 
+// AnswerSubjects matches the subjects of all answers, as a glob.
+const AnswerSubjects = prefixSignatures + "*"
+
 // RequestSubject is where signatures by key are asked for.
 func RequestSubject(key string) (string, error) {
 	return subject(prefixRequests, key)
