@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -147,4 +148,14 @@ func plural(n int, noun string) string {
 // say writes a line for people to standard error.
 func say(format string, args ...any) {
 	fmt.Fprintln(os.Stderr, render.Message(fmt.Sprintf(format, args...)))
+}
+
+// gridWidth is how wide a grid may be. On a terminal it is cut to the screen; what
+// goes elsewhere is read by programs, which need whole names of files, unless
+// COLUMNS says how much there is room for.
+func gridWidth(screen int) int {
+	if os.Getenv("COLUMNS") == "" && !term.IsTerminal(int(os.Stdout.Fd())) {
+		return math.MaxInt
+	}
+	return screen
 }

@@ -64,7 +64,7 @@ func (p *printer) target(t *api.TargetDetail, s *shown) {
 		verdicts[i] = t.Artifacts[i].Verdict
 	}
 	if len(verdicts) > 0 {
-		p.WriteString(render.NewGrid(verdicts).Text(p.width, p.color))
+		p.WriteString(render.NewGrid(verdicts).Text(gridWidth(p.width), p.color))
 	} else {
 		p.line("No builder has given a file yet.")
 		p.answers(t.Statements)
@@ -183,7 +183,7 @@ func (p *printer) single(a *api.Artifact, s *shown) {
 		p.wrap("", "The builders know these bytes under another name than "+render.Text(s.file.name)+".")
 		p.line("")
 	}
-	p.WriteString(render.NewGrid([]quorum.Verdict{a.Verdict}).Text(p.width, p.color))
+	p.WriteString(render.NewGrid([]quorum.Verdict{a.Verdict}).Text(gridWidth(p.width), p.color))
 	p.line("")
 	p.artifact(a, s)
 }
