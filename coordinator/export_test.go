@@ -90,6 +90,9 @@ func Routes() (list []string) {
 	return list
 }
 
+// Parameters are those of the query that a path takes.
+func Parameters(path string) []string { return parameters[path] }
+
 // Flood puts n events about a target into the database, as deciding does.
 func Flood(c *Coordinator, target string, n int) error {
 	var d decision

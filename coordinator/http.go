@@ -22,13 +22,14 @@ import (
 
 // statusOf is the only place where codes become HTTP.
 var statusOf = map[string]int{
-	api.CodeNotFound:   http.StatusNotFound,
-	api.CodeBadRequest: http.StatusBadRequest,
-	api.CodeBadCursor:  http.StatusBadRequest,
-	api.CodeMethod:     http.StatusMethodNotAllowed,
-	api.CodeNotReady:   http.StatusServiceUnavailable,
-	api.CodeBadHost:    http.StatusMisdirectedRequest,
-	api.CodeInternal:   http.StatusInternalServerError,
+	api.CodeNotFound:         http.StatusNotFound,
+	api.CodeBadRequest:       http.StatusBadRequest,
+	api.CodeBadCursor:        http.StatusBadRequest,
+	api.CodeUnknownParameter: http.StatusBadRequest,
+	api.CodeMethod:           http.StatusMethodNotAllowed,
+	api.CodeNotReady:         http.StatusServiceUnavailable,
+	api.CodeBadHost:          http.StatusMisdirectedRequest,
+	api.CodeInternal:         http.StatusInternalServerError,
 }
 
 // apiError is an error that the reader may see.
@@ -68,7 +69,7 @@ func (c *Coordinator) newServer() *http.Server {
 func (c *Coordinator) routes() http.Handler {
 	mux := http.NewServeMux()
 	c.addRoutes(func(pattern string, h http.HandlerFunc) {
-		mux.HandleFunc("GET "+pattern, h)
+		mux.HandleFunc("GET "+pattern, c.strict(pattern, h))
 		mux.HandleFunc(pattern, c.wrongMethod)
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

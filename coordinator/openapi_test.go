@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -48,6 +49,38 @@ func TestOpenAPINamesEveryPath(t *testing.T) {
 		if !slices.Contains(served, path) {
 			t.Errorf("%s is in docs/openapi.yaml and not served", path)
 		}
+	}
+}
+
+// Each path takes the parameters that are documented, and refuses others.
+func TestParametersAreAsOpenAPISays(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	doc := openAPI(t)
+	for path, item := range doc.Paths.Map() {
+		if !strings.HasPrefix(path, "/v1/") {
+			continue
+		}
+		var want []string
+		for _, p := range item.Get.Parameters {
+			if p.Value.In == openapi3.ParameterInQuery {
+				want = append(want, p.Value.Name)
+			}
+		}
+		if got := coordinator.Parameters(path); !slices.Equal(got, want) {
+			t.Errorf("%s takes %q, documented are %q", path, got, want)
+		}
+		resp := must(http.Get(w.c.URL() + regexp.MustCompile(`{[a-z0-9]+}`).ReplaceAllString(path, "x") + "?chanel=core"))(t)
+		body := string(must(io.ReadAll(resp.Body))(t))
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, `"unknown-parameter"`) || !strings.Contains(body, `\"chanel\"`) {
+			t.Errorf("%s: %s %s", path, resp.Status, body)
+		}
+	}
+	resp := must(http.Get(w.c.URL() + "/targets?utm_source=mail"))(t)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("a page for people: %s", resp.Status)
 	}
 }
 

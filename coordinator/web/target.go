@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"net/url"
 	"slices"
 	"time"
 
@@ -90,8 +91,23 @@ type Window struct {
 // Artifact is one file with its verdict in words.
 type Artifact struct {
 	api.Artifact
-	Words quorum.Explanation
-	Rows  []GroupRow
+	Words    quorum.Explanation
+	Rows     []GroupRow
+	Evidence []EvidenceFile
+}
+
+// EvidenceFile is what there is for one of the keys that signed: each was asked by
+// itself.
+type EvidenceFile struct{ Key, Path string }
+
+func evidenceFiles(a *api.Artifact) (list []EvidenceFile) {
+	for i := range a.Signatures {
+		f := EvidenceFile{a.Signatures[i].Key, a.Evidence + "?key=" + url.QueryEscape(a.Signatures[i].Key)}
+		if !slices.Contains(list, f) {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 // GroupRow is one digest and who gave it.
@@ -177,7 +193,7 @@ func (g *Grid) row(v *quorum.Verdict, i int, cells []render.Cell) GridRow {
 func NewArtifacts(list []api.Artifact) []Artifact {
 	out := make([]Artifact, len(list))
 	for i, a := range list {
-		out[i] = Artifact{Artifact: a, Words: quorum.Explain(&a.Verdict)}
+		out[i] = Artifact{Artifact: a, Words: quorum.Explain(&a.Verdict), Evidence: evidenceFiles(&list[i])}
 		for j := range a.Groups {
 			out[i].Rows = append(out[i].Rows, GroupRow{j, a.Groups[j]})
 		}

@@ -22,13 +22,14 @@ type Error struct {
 
 // Codes of errors.
 const (
-	CodeNotFound   = "not-found"
-	CodeBadRequest = "bad-request"
-	CodeMethod     = "method-not-allowed"
-	CodeNotReady   = "not-ready"
-	CodeInternal   = "internal"
-	CodeBadHost    = "bad-host"   // the request was not made for this server
-	CodeBadCursor  = "bad-cursor" // "after" is not what a page of the same list had as "next"
+	CodeNotFound         = "not-found"
+	CodeBadRequest       = "bad-request"
+	CodeMethod           = "method-not-allowed"
+	CodeNotReady         = "not-ready"
+	CodeInternal         = "internal"
+	CodeBadHost          = "bad-host"          // the request was not made for this server
+	CodeUnknownParameter = "unknown-parameter" // the query has one that the path does not take
+	CodeBadCursor        = "bad-cursor"        // "after" is not what a page of the same list had as "next"
 )
 
 // Channels answers GET /v1/channels.
