@@ -124,7 +124,7 @@ func (c *Coordinator) takeSignerAlarm(tx *store.Tx, s *signerAlarm) error {
 // alarmLabel keeps what a signer may write from becoming a label.
 func alarmLabel(code string) string {
 	switch code {
-	case alarmLateDissent, alarmSecondDigest, alarmInvalidSignature, alarmSignedWhileHeld, alarmWithdrawn, alarmUpload, string(quorum.RefuseSignatureCheck):
+	case alarmLateDissent, alarmSecondDigest, alarmInvalidSignature, alarmSignedWhileHeld, alarmWithdrawn, alarmUpload, alarmOverQuota, string(quorum.RefuseSignatureCheck):
 		return code
 	}
 	return "other"

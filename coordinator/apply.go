@@ -87,6 +87,9 @@ func (a *application) run(batch []entry) error {
 
 func (a *application) one(e *entry) error {
 	if a.fresh {
+		if err := a.count(&e.Message); err != nil {
+			return err
+		}
 		isNew, err := a.record(e)
 		if err != nil {
 			return err

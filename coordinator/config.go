@@ -62,6 +62,9 @@ type Config struct {
 	// Files says whether builders are asked for the files on which they differ.
 	Files FilesConfig `toml:"files"`
 
+	// Limits bound what those who write to the record may send.
+	Limits LimitsConfig `toml:"limits"`
+
 	// Keys has the certificate or public key of every signing key that the policy names.
 	// Signatures are verified with them before they are shown. Keep the
 	// certificates of former keys: signatures that cannot be verified are not
@@ -203,6 +206,8 @@ func (c *Config) check(path string) error {
 		return configError("tls_cert and tls_key go together", "%s: nats: one of tls_cert and tls_key is missing", path)
 	case c.NATS.Replicas < 0:
 		return configError("replicas = 1, or 3 in a cluster", "%s: replicas is negative", path)
+	case c.Limits.dayBytes() < 0:
+		return configError("bytes_per_builder_day = 0 is no limit", "%s: limits: bytes_per_builder_day is negative", path)
 	}
 	return c.Files.check(path)
 }

@@ -63,6 +63,7 @@ type Coordinator struct {
 	target     atomic.Uint64 // end of the stream when it was first attached to
 	caughtUp   atomic.Bool   // everything up to target is recorded and decided
 	users      usersState
+	quota      quota
 	newKeys    chan changedKeys
 	proved     []proved // owned by the loop that applies
 
@@ -187,7 +188,7 @@ func (c *Coordinator) openState() error {
 	c.events, c.progress = newBroadcast(), newProgress()
 	c.progress.setRecorded(cur.Recorded)
 	c.metrics = newMetrics(c)
-	return nil
+	return c.loadQuota()
 }
 
 // prepareProjection throws the projection away when policy or certificates are

@@ -192,6 +192,12 @@ tls_key = ""
 # Copies of each stream, in a cluster of your own.
 replicas = 1
 
+[limits]
+# How many bytes a builder or importer may put into the record on one day in UTC, with
+# the embedded server. Who has sent them may publish nothing more until the day is
+# over, and keeps what it has to say. 0: no limit.
+bytes_per_builder_day = 1073741824
+
 [retry]
 # Pause before a refused question is asked again; it doubles each time. One whose
 # refusal waits for a person is asked again after max: nobody can verify a refusal.

@@ -120,6 +120,7 @@ func TestStartRefusesWhatIsNotWhole(t *testing.T) {
 	}{
 		{"unknown key", change("coordinator.toml", "log =", "logg ="), "unknown key"},
 		{"unknown log", change("coordinator.toml", `log = "text"`, `log = "xml"`), "xml"},
+		{"bad limit", change("coordinator.toml", "bytes_per_builder_day = 1", "bytes_per_builder_day = -1"), "bytes_per_builder_day is negative"},
 		{"bad duration", change("coordinator.toml", `first = "10s"`, `first = "-1s"`), "negative"},
 		{"no policy", change("coordinator.toml", "policy.toml", "gone.toml"), "gone.toml"},
 		{"no configuration", remove("coordinator.toml"), "no configuration"},

@@ -55,6 +55,8 @@ func newMetrics(c *Coordinator) *metrics {
 	m.registry.MustRegister(m.messages, m.rejected, m.requests, m.retries, m.refusals, m.signatures, m.gaps, m.uploads, m.commit, m.hooks, m.alarms, m.badAlarms,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "quorate_lag_messages", Help: "Messages of the record not taken in yet."},
 			func() float64 { return float64(c.lag.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "quorate_over_quota_senders", Help: "Builders and importers that have sent their bytes of the day."},
+			func() float64 { return float64(len(c.quota.over(c.now()))) }),
 		&artifactCollector{c}, &endsCollector{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

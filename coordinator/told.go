@@ -58,3 +58,7 @@ func (t *told) refused(a *quorum.Answer) {
 func (t *told) rejected(e *entry) {
 	t.add(slog.LevelWarn, "message rejected", "code", e.refusal.code, "message", e.refusal.message, "subject", e.Subject, "seq", e.Seq)
 }
+
+func (t *told) overQuota(user string, limit int64) {
+	t.add(slog.LevelWarn, "sender has sent its bytes of the day", "user", user, "limit", limit)
+}

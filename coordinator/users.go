@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -62,6 +63,8 @@ type usersState struct {
 	bad  bool       // it could not be used
 	told string     // the mark that was left last
 	cert certFiles  // the version that was tried last
+
+	muted map[string]bool // who had sent its bytes of the day when that was tried last
 }
 
 // watchUsers lets in who is enrolled while the coordinator runs.
@@ -101,8 +104,9 @@ func (c *Coordinator) ReloadUsers(ctx context.Context) error {
 	}
 	cert := c.lookAtCertificate()
 	renewed := !u.cert.same(cert)
-	if !u.seen.same(now) || renewed {
-		u.cert = cert
+	muted := c.quota.over(c.now())
+	if !u.seen.same(now) || renewed || !maps.Equal(u.muted, muted) {
+		u.cert, u.muted = cert, muted
 		if err := c.takeUsers(u); err != nil {
 			return err
 		}
@@ -133,6 +137,9 @@ func (c *Coordinator) takeUsers(u *usersState) error {
 	// Stored before it is tried: a file that cannot be used is complained
 	// about once.
 	u.seen, u.bad = seen, true
+	for i := range users {
+		users[i].Muted = u.muted[users[i].Name]
+	}
 	if err := c.server.Reload(users); err != nil {
 		return err
 	}

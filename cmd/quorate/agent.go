@@ -47,7 +47,7 @@ func agentError(err error) error {
 	case errors.Is(err, builderagent.ErrConfig), errors.Is(err, builderagent.ErrFiles):
 		return &exitError{exitUsage, err, ""}
 	case errors.As(err, &denied), errors.Is(err, bus.ErrUnauthorized):
-		return &exitError{exitFailure, err, "the coordinator's keeper lets a builder in with: quorate coordinator enroll"}
+		return &exitError{exitFailure, err, "the coordinator's keeper lets a builder in with: quorate coordinator enroll; one that has sent its bytes of the day waits for the next"}
 	}
 	return err
 }

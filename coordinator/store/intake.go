@@ -248,6 +248,28 @@ func (db *DB) Messages(after uint64, limit, size int) (list []Message, err error
 	return list, nil
 }
 
+// SizesSince calls each with the subject, time and size of every message that was
+// received then or later, the newest first.
+func (db *DB) SizesSince(then time.Time, take func(subject string, received time.Time, size int64)) error {
+	enough := errors.New("enough")
+	err := each(db, func(r *sql.Rows) error {
+		var subject string
+		var received, size int64
+		if err := r.Scan(&subject, &received, &size); err != nil {
+			return err
+		}
+		if instant(received).Before(then) {
+			return enough // the stream's times grow
+		}
+		take(subject, instant(received), size)
+		return nil
+	}, `SELECT r.subject, r.received, length(coalesce(r.raw, f.raw)) FROM record r LEFT JOIN record f ON f.seq = r.first ORDER BY r.seq DESC`)
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	return err
+}
+
 // MessageAt returns the subject and bytes of the message with that sequence; for
 // a repetition those of the first.
 func (db *DB) MessageAt(seq uint64) (m Message, err error) {

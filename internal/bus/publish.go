@@ -28,13 +28,14 @@ var (
 )
 
 // DeniedError says that the server's permissions do not let this user publish
-// to, or read from, Subject. Trying again does not help.
+// to, or read from, Subject. Trying again helps only once a person has put the users
+// right, or for whoever has sent its bytes of the day on the next one.
 type DeniedError struct {
 	Subject string
 }
 
 func (e *DeniedError) Error() string {
-	return fmt.Sprintf("bus permissions deny %q (hint: check this user's name and role in the server's users)", e.Subject)
+	return fmt.Sprintf("bus permissions deny %q (hint: check this user's name and role in the server's users, and whether it has sent its bytes of the day)", e.Subject)
 }
 
 // errDisconnected wakes calls whose answer can no longer arrive.

@@ -34,6 +34,10 @@ type User struct {
 	Role Role     `toml:"role"`           // one of Roles
 	NKey string   `toml:"nkey"`           // public user nkey, U...
 	Keys []string `toml:"keys,omitempty"` // signers only: the keys they answer for
+
+	// Muted takes a builder's or importer's right to add to the record away for a
+	// while. It is no part of the file of users.
+	Muted bool `toml:"-"`
 }
 
 // ErrInvalidUser says that a user, or a list of them, cannot be used.
@@ -94,7 +98,7 @@ func Permissions(u User) (publish, subscribe []string) {
 	case RoleCoordinator:
 		return coordinatorPublish(), append(subscribe, prefixHave+"*", SubjectRedrive)
 	case RoleBuilder:
-		publish = []string{prefixStatements + "*." + u.Name, prefixHave + u.Name, prefixFiles + u.Name + ".>"}
+		publish = u.unlessMuted(prefixStatements+"*."+u.Name, prefixHave+u.Name, prefixFiles+u.Name+".>")
 		publish = append(publish, consumerRights(StreamJobs, AgentConsumerName(u.Name))...)
 		publish = append(publish, consumerRights(StreamJobs, UrgentConsumerName(u.Name))...)
 	case RoleSigner:
@@ -104,13 +108,21 @@ func Permissions(u User) (publish, subscribe []string) {
 			publish = append(publish, consumerRights(StreamRequests, BatchConsumerName(key))...)
 		}
 	case RoleImporter:
-		publish = []string{prefixForeign + "*." + u.Name, prefixHave + u.Name}
+		publish = u.unlessMuted(prefixForeign+"*."+u.Name, prefixHave+u.Name)
 	case RoleTooling:
 		publish = []string{prefixJobs + "*", prefixControl + "*", SubjectRedrive}
 	case RoleReader:
 		subscribe = append(subscribe, prefixStatements+">", prefixForeign+">", prefixSignatures+"*", prefixControl+"*", prefixAlarms+"*")
 	}
 	return publish, subscribe
+}
+
+// unlessMuted is record and the rest, or for who is muted the rest.
+func (u User) unlessMuted(record string, rest ...string) []string {
+	if u.Muted {
+		return rest
+	}
+	return append([]string{record}, rest...)
 }
 
 // How a role that responds may do so: one answer per request, soon.
