@@ -13,9 +13,9 @@ import (
 	"quorate/quorum/statement"
 )
 
-// part applies one part of a batch: its signatures are believed as that of a whole
-// answer is, because each verifies and the request that it names would pass again. e's
-// answer is complete when this was the last part that was missing.
+// part applies one part of a batch. Its signatures are believed as those of a whole
+// answer are: each verifies, and the request that the answer names would pass again.
+// complete says that it was the last part that was missing, or came after that.
 func (a *application) part(e *entry, id store.CaseID) (complete bool, ref *refusal, err error) {
 	ans := e.answer
 	o := &ans.Signatures[0]
