@@ -39,6 +39,30 @@ func TestInvariant1EvidenceFirst(t *testing.T) {
 	w.wantSigns(1)
 }
 
+// TestInvariant1WhateverIsRemembered sends everything bad to a signer that knows good
+// statements by heart: it has judged them for a request that the token then failed at.
+func TestInvariant1WhateverIsRemembered(t *testing.T) {
+	w := newWorld(t)
+	good := encode(t, w.ask("ed25519").request(t))
+	w.token.sign = func(context.Context, string, crypto.Hash, []byte) ([]byte, error) { return nil, unavailable() }
+	w.refused(good, quorum.RefuseToken)
+	w.token.sign = func(context.Context, string, crypto.Hash, []byte) ([]byte, error) {
+		t.Error("the token is asked")
+		return nil, unavailable()
+	}
+	for range 2 {
+		for _, bad := range badRequests(w) {
+			w.now = now
+			if !bad.at.IsZero() {
+				w.now = bad.at
+			}
+			w.refused(bad.data, bad.code)
+		}
+	}
+	w.now, w.token.sign = now, nil
+	w.signed(good)
+}
+
 // TestInvariant2OneDigestForEver asks for a second digest with a full quorum for
 // it, again after each thing that might make a signer forget.
 func TestInvariant2OneDigestForEver(t *testing.T) {
