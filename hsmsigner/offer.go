@@ -67,10 +67,8 @@ func canMake(k Key, f policy.Format) error {
 	if err := format.Possible(f, kind); err != nil {
 		return err
 	}
-	if !format.IsBatch(f) { // for which the public key is enough
-		if err := k.checker().Supports(f); err != nil {
-			return fmt.Errorf("%w (hint: 'certificate' and 'x509' of [[key]] name the certificates)", err)
-		}
+	if err := k.checker().Supports(f); err != nil {
+		return fmt.Errorf("%w (hint: 'certificate' and 'x509' of [[key]] name the certificates)", err)
 	}
 	// A certificate lets everybody read the key's signatures as OpenPGP, so the
 	// key counts as one that makes those.
