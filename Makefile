@@ -78,7 +78,7 @@ lint:
 	$(GO) -C .ci/tools build -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	bin/staticcheck ./...
 	CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/quorate
-	@for to in linux/386 freebsd/amd64 darwin/arm64; do echo "build for $$to"; \
+	@for to in linux/386 freebsd/amd64; do echo "build for $$to"; \
 		CGO_ENABLED=0 GOOS=$${to%/*} GOARCH=$${to#*/} $(GO) build -o /dev/null ./cmd/quorate || exit 1; done
 
 clean:

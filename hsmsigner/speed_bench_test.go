@@ -32,7 +32,8 @@ var (
 )
 
 // BenchmarkSigner compares the whole way of a request, from its bytes to the answer in
-// the bus's stream, with the token alone, in turns and with as many workers. The
+// the ledger, and then also in the bus's stream, with the token alone, in turns and with
+// as many workers. The
 // request's token is in a process of its own, as a signer's is. The
 // second ratio is that of processor time, which the soft token needs like
 // everything else here, and which other programs disturb less.
@@ -78,12 +79,21 @@ func benchmarkKeys(b *testing.B, p *policy.Policy, keys []hsmsigner.KeyConfig) {
 			if !isMeasured(key.Label) {
 				continue
 			}
-			s := must(hsmsigner.MeasureSpeed(b.Context(), hsmsigner.SpeedOptions{Raw: soft.token, Token: proxy,
-				Workers: soft.token.Stats().Workers, Key: key, Policy: p, Batch: *benchBatch, Dir: b.TempDir(), Rounds: *benchRounds, Round: *benchRound,
-				Publish: publish, Processor: processor}))(b)
-			b.ReportMetric(s.Ratio, key.Label+"/limit")
-			b.ReportMetric(s.Processor, key.Label+"/limit-processor")
-			fmt.Fprintln(os.Stderr, describe(s))
+			o := hsmsigner.SpeedOptions{Raw: soft.token, Token: proxy, Workers: soft.token.Stats().Workers, Key: key, Policy: p, Batch: *benchBatch,
+				Rounds: *benchRounds, Round: *benchRound, Processor: processor}
+			measure := func(name string) {
+				o.Dir = b.TempDir()
+				s := must(hsmsigner.MeasureSpeed(b.Context(), o))(b)
+				b.ReportMetric(s.Ratio, key.Label+name+"/limit")
+				b.ReportMetric(s.Processor, key.Label+name+"/limit-processor")
+				fmt.Fprintln(os.Stderr, describe(s))
+			}
+			if p == nil { // a batch's parts are stored and published as they come
+				measure("-ledgered")
+				fmt.Fprint(os.Stderr, "and published: ")
+			}
+			o.Publish = publish
+			measure("")
 		}
 	}
 }
