@@ -34,6 +34,12 @@ func (f *flights) enter(ctx context.Context, id statement.SHA256) error {
 	}
 }
 
+func (f *flights) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.running)
+}
+
 func (f *flights) leave(id statement.SHA256) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -90,6 +90,7 @@ func New(o Options) (*Signer, error) {
 		s.workers = 2
 	}
 	s.turns = newTurns(s.workers)
+	s.ledger.LingerWhile(s.crowded)
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -115,6 +116,13 @@ func New(o Options) (*Signer, error) {
 		return nil, fmt.Errorf("make signer: %w", err)
 	}
 	return s, nil
+}
+
+// crowded reports whether so many requests are at work, and wait for the token, that
+// nobody is answered later when writes to the ledger wait for others: each spares the
+// processors a commit, which a soft token needs as well. One huge request is no crowd.
+func (s *Signer) crowded() bool {
+	return s.flights.count() > 4*s.workers && s.turns.depth() > 0
 }
 
 // Replace makes p the policy, and the certificates of keys those of the signer's keys,

@@ -65,6 +65,10 @@ func (l *Ledger) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
+// LingerWhile has writes wait some milliseconds for others, to be committed together,
+// for as long as worth says so.
+func (l *Ledger) LingerWhile(worth func() bool) { l.db.LingerWhile(worth) }
+
 // write runs fn in a transaction, together with what others write meanwhile.
 func (l *Ledger) write(ctx context.Context, fn func(tx querier) error) error {
 	return l.db.WriteGrouped(ctx, func(tx *sql.Tx) error { return fn(&transaction{tx, l.prepared}) })

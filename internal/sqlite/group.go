@@ -5,6 +5,14 @@ import (
 	"database/sql"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// How long a group waits for more members, and how often it asks whether to.
+const (
+	lingerMost = 30 * time.Millisecond
+	lingerStep = time.Millisecond
 )
 
 // group gathers what is to be written while a commit is under way.
@@ -14,6 +22,24 @@ type group struct {
 	turn    sync.Mutex // held by whoever writes
 	mu      sync.Mutex
 	waiting []*member // owned by mu
+
+	linger atomic.Pointer[func() bool] // nil: never
+}
+
+// LingerWhile has groups wait up to 30 ms for more members for as long as worth says
+// so. It is for a program that knows of something slower than the disk that everybody
+// waits for in any case: then fewer commits cost it less. worth is called by several
+// goroutines.
+func (db *DB) LingerWhile(worth func() bool) { db.group.linger.Store(&worth) }
+
+func (g *group) rest() {
+	worth := g.linger.Load()
+	if worth == nil {
+		return
+	}
+	for waited := time.Duration(0); waited < lingerMost && (*worth)(); waited += lingerStep {
+		time.Sleep(lingerStep)
+	}
 }
 
 // member is one call of WriteGrouped.
@@ -40,6 +66,7 @@ func (db *DB) WriteGrouped(ctx context.Context, fn func(tx *sql.Tx) error) error
 	g.mu.Unlock()
 	g.turn.Lock()
 	if !m.done { // else somebody took it along
+		g.rest()
 		g.mu.Lock()
 		members := g.waiting
 		g.waiting = nil

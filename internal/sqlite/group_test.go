@@ -161,3 +161,31 @@ func TestGroupOfOne(t *testing.T) {
 		t.Errorf("%d rows", n)
 	}
 }
+
+// A group waits while it is worth it, and whoever comes meanwhile is of it.
+func TestGroupLingers(t *testing.T) {
+	db := newDB(t)
+	asked := make(chan struct{}, 1000)
+	db.LingerWhile(func() bool {
+		asked <- struct{}{}
+		sqlite.AwaitGroup(db, 2)
+		return false
+	})
+	var all sync.WaitGroup
+	var by [2]*sql.Tx
+	write := func(i int) {
+		all.Go(func() {
+			err := db.WriteGrouped(t.Context(), func(tx *sql.Tx) error { by[i] = tx; return nil })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	write(0)
+	<-asked
+	write(1)
+	all.Wait()
+	if by[0] == nil || by[0] != by[1] {
+		t.Error("the second write was committed by itself")
+	}
+}
