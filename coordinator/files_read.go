@@ -179,14 +179,20 @@ func (c *Coordinator) getFile(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, err)
 		return
 	}
-	f, err := os.Open(c.files.path(d))
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Disposition", contentDisposition(d.String()))
+	c.serveKept(w, r, c.files, d)
+}
+
+// serveKept gives what was uploaded, under the headers that are set.
+func (c *Coordinator) serveKept(w http.ResponseWriter, r *http.Request, from *files, d statement.SHA256) {
+	f, err := os.Open(from.path(d))
 	if err != nil {
-		c.fail(w, notFound("the file with sha256 %s has just expired", d))
+		w.Header().Del("Content-Disposition")
+		c.fail(w, notFound("what has the sha256 %s has just expired", d))
 		return
 	}
 	defer f.Close()
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadTime))
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Content-Disposition", contentDisposition(d.String()))
 	http.ServeContent(w, r, "", time.Time{}, io.ReadSeeker(f))
 }

@@ -6,9 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"slices"
 	"time"
 
@@ -322,16 +320,9 @@ func (c *Coordinator) getLog(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, err)
 		return
 	}
-	f, err := os.Open(c.logs.path(d))
-	if err != nil {
-		c.fail(w, notFound("the log with sha256 %s has just expired", d))
-		return
-	}
-	defer f.Close()
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadTime))
 	w.Header().Set("Content-Security-Policy", logPolicy)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	http.ServeContent(w, r, "", time.Time{}, io.ReadSeeker(f))
+	c.serveKept(w, r, c.logs, d)
 }
 
 func (c *Coordinator) logFor(r *http.Request) (d statement.SHA256, err error) {

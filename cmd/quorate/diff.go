@@ -59,15 +59,12 @@ func (c *diffCmd) Run() error {
 	}
 	ctx, stop := interrupted()
 	defer stop()
-	found, err := (&showCmd{serverFlags: c.serverFlags, Channel: c.Channel, Stage: c.Stage, What: c.Target}).ask(ctx, cl)
+	targets, err := c.casesOf(ctx, cl, caseFlags{c.Channel, c.Target, c.Stage})
 	if err != nil {
 		return err
 	}
-	if len(found.targets) == 0 {
-		return &exitError{exitWaiting, fmt.Errorf("nobody has said anything about %q", render.Cut(c.Target, 300)), "quorate list shows what there is"}
-	}
 	d := differ{diffCmd: c, client: cl, out: os.Stdout}
-	for _, t := range found.targets {
+	for _, t := range targets {
 		if c.Attach {
 			d.found = newAttachment()
 			d.out = io.MultiWriter(os.Stdout, &d.found.text)

@@ -46,13 +46,13 @@ func (c *logCmd) Run() error {
 	}
 	ctx, stop := interrupted()
 	defer stop()
-	found, err := (&showCmd{serverFlags: c.serverFlags, Channel: c.Channel, Stage: c.Stage, What: c.Target}).ask(ctx, cl)
+	targets, err := c.casesOf(ctx, cl, caseFlags{c.Channel, c.Target, c.Stage})
 	if err != nil {
 		return err
 	}
 	var logs [][]byte
 	for _, builder := range c.Builder {
-		data, err := c.fetch(ctx, cl, found, builder)
+		data, err := c.fetch(ctx, cl, targets, builder)
 		if err != nil {
 			return err
 		}
@@ -97,10 +97,10 @@ func writeNew(path string, data []byte) error {
 }
 
 // fetch gets the newest log of the builder.
-func (c *logCmd) fetch(ctx context.Context, cl *client.Client, found *shown, builder string) ([]byte, error) {
+func (c *logCmd) fetch(ctx context.Context, cl *client.Client, targets []*api.TargetDetail, builder string) ([]byte, error) {
 	var newest *api.StatementInfo
 	said := false
-	for _, t := range found.targets {
+	for _, t := range targets {
 		for i := range t.Statements {
 			s := &t.Statements[i]
 			if s.Builder != builder {

@@ -103,6 +103,18 @@ func (c *showCmd) hash() (*hashedFile, error) {
 // maxShown bounds the cases of one target: its channels and stages.
 const maxShown = 256
 
+// casesOf reads what is known of a target, for commands that can do nothing without.
+func (f serverFlags) casesOf(ctx context.Context, cl *client.Client, of caseFlags) ([]*api.TargetDetail, error) {
+	s, err := (&showCmd{serverFlags: f, Channel: of.Channel, Stage: of.Stage, What: of.Target}).askTarget(ctx, cl)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.targets) == 0 {
+		return nil, &exitError{exitWaiting, fmt.Errorf("nobody has said anything about %q", render.Cut(of.Target, 300)), "quorate list shows what there is"}
+	}
+	return s.targets, nil
+}
+
 func (c *showCmd) askTarget(ctx context.Context, cl *client.Client) (*shown, error) {
 	s := &shown{}
 	flags := caseFlags{c.Channel, c.What, c.Stage}
