@@ -19,10 +19,11 @@ import (
 func (a *application) part(e *entry, id store.CaseID) (complete bool, ref *refusal, err error) {
 	ans := e.answer
 	o := &ans.Signatures[0]
+	k := a.c.keys[o.Key]
 	switch {
 	case o.SignedAt.IsZero() || o.SignedAt.After(e.Received.Add(quorum.MaxSkew)):
 		return false, refuse(CodeBadAnswer, "part by key %q: signedAt is missing, or ahead of the record", o.Key), nil
-	case a.c.keys[o.Key] == nil:
+	case k == nil:
 		return false, unknownKey(o.Key), nil
 	}
 	set, ref, err := a.agreedSet(ans)
@@ -32,7 +33,6 @@ func (a *application) part(e *entry, id store.CaseID) (complete bool, ref *refus
 	if err := ans.CheckPart(set); err != nil {
 		return false, refuse(CodeBadAnswer, "%v", err), nil
 	}
-	k := a.c.keys[o.Key]
 	if ref = verifyPart(k, ans, set); ref != nil {
 		if ref.code != CodeSignatureInvalid {
 			return false, ref, nil

@@ -7,16 +7,11 @@ import (
 )
 
 // certFiles is what tells one version of the embedded bus's certificate and key from
-// another: they are renewed in place. Nil stands for a file that is not there.
+// another: they are renewed in place.
 type certFiles []fs.FileInfo
 
 func (f certFiles) same(o certFiles) bool {
-	return slices.EqualFunc(f, o, func(a, b fs.FileInfo) bool {
-		if a == nil || b == nil {
-			return a == b
-		}
-		return a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
-	})
+	return slices.EqualFunc(f, o, sameVersion)
 }
 
 // lookAtCertificate is taken before the files are read: what is replaced meanwhile is

@@ -59,8 +59,8 @@ func (c *Coordinator) decide(ctx context.Context, batches <-chan []entry) error 
 
 // gather takes in what arrives for a while, if deciding took long the last time. The
 // answers about a target of a thousand files come one after another, and each has all
-// of it decided anew: so at most about a quarter of the time goes into that. A small
-// target does not wait.
+// of it decided anew: so at most about a quarter of the time goes into that. Small
+// targets wait as long, which is a second at most, and only behind a large one.
 func (c *Coordinator) gather(ctx context.Context, batches <-chan []entry) error {
 	if c.deciding.took < costly {
 		return nil

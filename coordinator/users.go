@@ -21,35 +21,36 @@ import (
 // usersPoll is how often the file of users is looked at.
 const usersPoll = 200 * time.Millisecond
 
-// userFile is what tells one version of the file of users from another.
-type userFile struct {
-	modified time.Time
-	size     int64
-	inode    fs.FileInfo
+// sameVersion tells one version of a file from another. Nil stands for a file that is
+// not there.
+func sameVersion(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
 }
 
-func (f userFile) same(o userFile) bool {
-	return f.modified.Equal(o.modified) && f.size == o.size && os.SameFile(f.inode, o.inode)
+// mark is the version of the file of users, as [Coordinator.ReloadUsers] leaves it in a
+// file for [AwaitAdmission]. Everybody who enrols makes the file longer, so time and
+// size are enough.
+func mark(users fs.FileInfo) string {
+	return fmt.Sprintf("%d %d\n", users.ModTime().UnixNano(), users.Size())
 }
 
-// mark is the version as the file of [tellUsers] has it. Everybody who enrols makes
-// the file longer, so time and size are enough.
-func (f userFile) mark() string { return fmt.Sprintf("%d %d\n", f.modified.UnixNano(), f.size) }
-
-func lookAtUsers(dir string) (userFile, error) {
+func lookAtUsers(dir string) (fs.FileInfo, error) {
 	info, err := os.Stat(filepath.Join(dir, fileUsers))
 	if err != nil {
-		return userFile{}, fmt.Errorf("look at users: %w", err)
+		return nil, fmt.Errorf("look at users: %w", err)
 	}
-	return userFile{info.ModTime(), info.Size(), info}, nil
+	return info, nil
 }
 
 // readUsers reads the users and the mark of the file they stand in. The mark is
 // taken first: a file that is replaced in between is read once more.
-func readUsers(dir string) (userFile, []bus.User, error) {
+func readUsers(dir string) (fs.FileInfo, []bus.User, error) {
 	seen, err := lookAtUsers(dir)
 	if err != nil {
-		return userFile{}, nil, configError(hintInit, "%w", err)
+		return nil, nil, configError(hintInit, "%w", err)
 	}
 	users, err := loadUsers(dir)
 	return seen, users, err
@@ -57,12 +58,12 @@ func readUsers(dir string) (userFile, []bus.User, error) {
 
 // usersState is how far the users that stand in the file are let in.
 type usersState struct {
-	mu   sync.Mutex // held for a whole reload
-	seen userFile   // the version that was tried last
-	due  bool       // it was taken, but not all consumers could be made
-	bad  bool       // it could not be used
-	told string     // the mark that was left last
-	cert certFiles  // the version that was tried last
+	mu   sync.Mutex  // held for a whole reload
+	seen fs.FileInfo // the version that was tried last
+	due  bool        // it was taken, but not all consumers could be made
+	bad  bool        // it could not be used
+	told string      // the mark that was left last
+	cert certFiles   // the version that was tried last
 
 	muted map[string]bool // who had sent its bytes of the day when that was tried last
 }
@@ -105,7 +106,7 @@ func (c *Coordinator) ReloadUsers(ctx context.Context) error {
 	cert := c.lookAtCertificate()
 	renewed := !u.cert.same(cert)
 	muted := c.quota.over(c.now())
-	if !u.seen.same(now) || renewed || !maps.Equal(u.muted, muted) {
+	if !sameVersion(u.seen, now) || renewed || !maps.Equal(u.muted, muted) {
 		u.cert, u.muted = cert, muted
 		if err := c.takeUsers(u); err != nil {
 			return err
@@ -120,11 +121,11 @@ func (c *Coordinator) ReloadUsers(ctx context.Context) error {
 		}
 		u.due = false
 	}
-	if mark := u.seen.mark(); !u.bad && u.told != mark {
-		if err := replaceFile(c.path(fileUsersIn), mark); err != nil {
+	if seen := mark(u.seen); !u.bad && u.told != seen {
+		if err := replaceFile(c.path(fileUsersIn), seen); err != nil {
 			return fmt.Errorf("leave word of the users: %w", err)
 		}
-		u.told = mark
+		u.told = seen
 	}
 	return nil
 }
@@ -172,7 +173,7 @@ func AwaitAdmission(ctx context.Context, state string) error {
 			return fmt.Errorf("look whether the users are let in: %w", err)
 		}
 		address, err := os.ReadFile(filepath.Join(state, fileBusURL))
-		if string(in) == now.mark() || errors.Is(err, fs.ErrNotExist) {
+		if string(in) == mark(now) || errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		// Not asked at once: a bus with TLS complains of who hangs up.

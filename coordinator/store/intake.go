@@ -263,7 +263,8 @@ func (db *DB) SizesSince(then time.Time, take func(subject string, received time
 		}
 		take(subject, instant(received), size)
 		return nil
-	}, `SELECT r.subject, r.received, length(coalesce(r.raw, f.raw)) FROM record r LEFT JOIN record f ON f.seq = r.first ORDER BY r.seq DESC`)
+	}, // The length of a column is known without its pages; that of an expression is not.
+		`SELECT r.subject, r.received, coalesce(length(r.raw), length(f.raw)) FROM record r LEFT JOIN record f ON f.seq = r.first ORDER BY r.seq DESC`)
 	if errors.Is(err, enough) {
 		err = nil
 	}
