@@ -3,7 +3,6 @@ package hsmsigner
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"quorate/internal/pgpsig"
 	"quorate/internal/sigcheck"
@@ -49,13 +48,4 @@ func givesAll(r *quorum.Request, d *quorum.SignableDissent) bool {
 		_, asked := r.Signables[name]
 		return asked
 	})
-}
-
-// clip shortens a text to n bytes at most and shows that it did.
-func clip(s string, n int) string {
-	const cut = "..."
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n-len(cut)], "") + cut // no half character
 }

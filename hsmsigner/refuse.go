@@ -88,3 +88,12 @@ func refusalRow(r *quorum.Request, channel string, d *denial, at time.Time) ledg
 		Artifact: clip(r.Artifact, statement.MaxName), SHA256: r.Digest.SHA256,
 		Code: string(d.Code), Message: d.Message, At: at}
 }
+
+// clip shortens a text to n bytes at most and shows that it did.
+func clip(s string, n int) string {
+	const cut = "..."
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len(cut)], "") + cut // no half character
+}

@@ -238,3 +238,14 @@ func TestTooLargeForAGrid(t *testing.T) {
 		}
 	}
 }
+
+func TestCutLeavesWholeCharacters(t *testing.T) {
+	for n, want := range []string{"...", "a...", "a...", "aé...", "aé...", "aéé..."} {
+		if got := render.Cut("aéé-éé", n); got != want {
+			t.Errorf("%d bytes: %q, want %q", n, got, want)
+		}
+	}
+	if got := render.Cut("aé", 3); got != "aé" {
+		t.Errorf("%q was cut", got)
+	}
+}

@@ -20,12 +20,12 @@ const (
 	maxPairs   = 8
 )
 
-// Cut shortens a text to n bytes, and shows that it did.
+// Cut shortens a text to n bytes of whole characters, and shows that it did.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return s[:n] + "..."
+	return strings.ToValidUTF8(s[:n], "") + "..."
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
