@@ -126,7 +126,7 @@ func (a *application) verifyAll(e *entry, id store.CaseID, file *statement.Artif
 // are taken from what was verified. Some formats have no time; then it is the
 // signer's word, which must at least not be ahead of the record.
 func (c *Coordinator) verify(file sigcheck.File, e *entry, o quorum.SignedOutput) (quorum.SignedOutput, *refusal) {
-	k := c.keys[o.Key]
+	k := c.key(o.Key)
 	if k == nil {
 		return o, unknownKey(o.Key)
 	}

@@ -18,14 +18,14 @@ const projectionVersion = 4
 
 // computeBasis is the digest of everything beside the record that the projection
 // follows from.
-func (s *setup) computeBasis() statement.SHA256 {
+func (s *setup) computeBasis(keys keyring) statement.SHA256 {
 	h := sha256.New()
 	fmt.Fprintf(h, "quorate-projection-v%d\n%x\n", projectionVersion, s.policy.Digest)
 	for _, digest := range slices.SortedFunc(maps.Keys(s.former), compareDigests) {
 		fmt.Fprintf(h, "former %x\n", digest)
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.keys)) {
-		for _, id := range keyIDs(s.keys[name]) {
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		for _, id := range keyIDs(keys[name]) {
 			fmt.Fprintf(h, "%s %s\n", name, id)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 func (a *application) part(e *entry, id store.CaseID) (complete bool, ref *refusal, err error) {
 	ans := e.answer
 	o := &ans.Signatures[0]
-	k := a.c.keys[o.Key]
+	k := a.c.key(o.Key)
 	switch {
 	case o.SignedAt.IsZero() || o.SignedAt.After(e.Received.Add(quorum.MaxSkew)):
 		return false, refuse(CodeBadAnswer, "part by key %q: signedAt is missing, or ahead of the record", o.Key), nil

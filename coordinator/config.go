@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"quorate/internal/api"
 	"quorate/internal/bus"
-	"quorate/internal/sigcheck"
 	"quorate/quorum/evidence/live"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
@@ -219,10 +219,10 @@ type setup struct {
 	policy    *policy.Policy
 	policyRaw []byte
 	former    map[statement.SHA256][]byte // policy files by digest
-	keys      map[string]*sigcheck.Key    // by name; this and basis belong to the loop that decides
+	keys      atomic.Pointer[keyring]     // replaced by the loop that decides, and read by others
 	hooks     []*hook
-	reader    *live.Reader // of statements that others made
-	basis     statement.SHA256
+	reader    *live.Reader     // of statements that others made
+	basis     statement.SHA256 // belongs to the loop that decides
 }
 
 // loadSetup reads configuration, policy and certificates.
@@ -231,20 +231,22 @@ func loadSetup(state string, now time.Time) (*setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &setup{dir: state, config: c, keys: map[string]*sigcheck.Key{}}
+	s := &setup{dir: state, config: c}
 	if err := s.loadPolicy(now); err != nil {
 		return nil, err
 	}
-	if err := s.loadKeys(); err != nil {
+	keys, err := s.loadKeys()
+	if err != nil {
 		return nil, err
 	}
+	s.keys.Store(&keys)
 	if err := s.loadHooks(); err != nil {
 		return nil, err
 	}
 	if s.reader, err = live.NewReader(s.policy); err != nil {
 		return nil, configError("quorate policy check "+s.path(c.Policy), "%w", err)
 	}
-	s.basis = s.computeBasis()
+	s.basis = s.computeBasis(keys)
 	return s, nil
 }
 

@@ -17,7 +17,7 @@ import (
 func (c *Coordinator) ends() []ends.End {
 	all := []ends.End{{What: ends.Policy, At: c.policy.Expires}}
 	for _, name := range policyKeys(c.policy) {
-		if at, ok := c.keys[name].Expires(); ok {
+		if at, ok := c.key(name).Expires(); ok {
 			all = append(all, ends.End{What: ends.Key, Name: name, At: at})
 		}
 	}

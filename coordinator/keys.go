@@ -12,28 +12,40 @@ import (
 	"quorate/quorum/statement"
 )
 
+// keyring is what signatures are verified with, by name. It does not change.
+type keyring map[string]*sigcheck.Key
+
+// key returns the key in force, or nil.
+func (s *setup) key(name string) *sigcheck.Key { return (*s.keys.Load())[name] }
+
 // loadKeys reads what signatures are verified with, and wants everything that the
 // policy's outputs need.
-func (s *setup) loadKeys() error {
+func (s *setup) loadKeys() (keyring, error) {
+	keys := keyring{}
 	for _, k := range s.config.Keys {
-		if err := s.loadKey(k); err != nil {
-			return err
+		if !statement.ValidName(k.Name) || keys[k.Name] != nil {
+			return nil, configError("each [[key]] needs a name of its own", "configuration: key %q is not a name, or stands twice", k.Name)
 		}
+		loaded, err := s.loadKey(k)
+		if err != nil {
+			return nil, err
+		}
+		keys[k.Name] = loaded
 	}
 	file := filepath.Join(s.dir, fileConfig)
 	for _, ch := range s.policy.Channels {
 		for _, o := range ch.Sign {
-			k := s.keys[o.Key]
+			k := keys[o.Key]
 			if k == nil {
-				return configError("add [[key]] with name and "+keyNeed(o.Format)+" to "+file+"; 'quorate-signer key export' writes the file",
+				return nil, configError("add [[key]] with name and "+keyNeed(o.Format)+" to "+file+"; 'quorate-signer key export' writes the file",
 					"no certificate is configured for key %q, which the policy signs with", o.Key)
 			}
 			if err := k.Supports(o.Format); err != nil {
-				return configError("give [[key]] "+o.Key+" its "+keyNeed(o.Format)+" in "+file, "key %q, which signs %s in channel %q: %w", o.Key, o.Format, ch.Name, err)
+				return nil, configError("give [[key]] "+o.Key+" its "+keyNeed(o.Format)+" in "+file, "key %q, which signs %s in channel %q: %w", o.Key, o.Format, ch.Name, err)
 			}
 		}
 	}
-	return nil
+	return keys, nil
 }
 
 // keyNeed says what of [[key]] a format needs.
@@ -47,26 +59,22 @@ func keyNeed(f policy.Format) string {
 	return "public_key"
 }
 
-func (s *setup) loadKey(c KeyConfig) (err error) {
-	if !statement.ValidName(c.Name) || s.keys[c.Name] != nil {
-		return configError("each [[key]] needs a name of its own", "configuration: key %q is not a name, or stands twice", c.Name)
-	}
-	k := &sigcheck.Key{}
+func (s *setup) loadKey(c KeyConfig) (k *sigcheck.Key, err error) {
+	k = &sigcheck.Key{}
 	if c.PublicKey != "" {
 		if k, err = s.loadPublic(c); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if c.Certificate != "" || c.PublicKey == "" {
 		if k.OpenPGP, err = s.loadCertificate(c); err != nil {
-			return err
+			return nil, err
 		}
 		if k.Public == nil {
 			k.Public = k.OpenPGP.Public()
 		}
 	}
-	s.keys[c.Name] = k
-	return nil
+	return k, nil
 }
 
 func (s *setup) loadCertificate(c KeyConfig) (*pgpsig.Certificate, error) {

@@ -9,14 +9,13 @@ import (
 	"slices"
 
 	"quorate/coordinator/store"
-	"quorate/internal/sigcheck"
 	"quorate/quorum/statement"
 )
 
 // changedKeys are certificates and public keys on the way to the loop that applies
-// and decides, which alone reads those in force.
+// and decides, which alone puts others in force.
 type changedKeys struct {
-	keys  map[string]*sigcheck.Key
+	keys  keyring
 	basis statement.SHA256
 	taken chan struct{} // closed when the record is projected by them
 }
@@ -25,14 +24,14 @@ type changedKeys struct {
 // returns when the record is judged by them. If one cannot be used, all that is in
 // force stays. Configuration and policy are not read again.
 func (c *Coordinator) ReloadKeys(ctx context.Context) error {
-	next := &setup{dir: c.dir, config: c.config, policy: c.policy, former: c.former, keys: map[string]*sigcheck.Key{}}
-	if err := next.loadKeys(); err != nil {
+	keys, err := c.loadKeys()
+	if err != nil {
 		return fmt.Errorf("reload certificates: %w", err)
 	}
 	if raw, err := os.ReadFile(c.path(c.config.Policy)); err != nil || !bytes.Equal(raw, c.policyRaw) {
 		c.log.Warn("the policy file is not the one in force; the coordinator takes it when it is started again", "policy", c.policy.Version)
 	}
-	change := changedKeys{next.keys, next.computeBasis(), make(chan struct{})}
+	change := changedKeys{keys, c.computeBasis(keys), make(chan struct{})}
 	select {
 	case c.newKeys <- change:
 	case <-c.done:
@@ -58,11 +57,12 @@ func (c *Coordinator) takeKeys(ctx context.Context, change changedKeys) error {
 		return nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(change.keys)) {
-		if !slices.Equal(keyIDs(change.keys[name]), keyIDs(c.keys[name])) {
+		if !slices.Equal(keyIDs(change.keys[name]), keyIDs(c.key(name))) {
 			c.log.Info("certificate loaded", "key", name)
 		}
 	}
-	c.keys, c.basis = change.keys, change.basis
+	c.keys.Store(&change.keys)
+	c.basis = change.basis
 	c.caughtUp.Store(false)
 	if err := c.db.Update(func(tx *store.Tx) error { return tx.ClearProjection(c.basis) }); err != nil {
 		return err

@@ -1,11 +1,16 @@
 package coordinator_test
 
 import (
+	"context"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sourcegraph/conc"
 
 	"quorate/coordinator"
 	"quorate/internal/pgpsig"
@@ -15,6 +20,28 @@ import (
 func (w *world) putCertificate(data []byte) {
 	w.t.Helper()
 	check(w.t, os.WriteFile(filepath.Join(w.state(), "core-key.asc"), data, 0o600))
+}
+
+// scraped reads the metrics, which tell of the keys in force, again and again until
+// stop.
+func (w *world) scraped() (stop func()) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var g conc.WaitGroup
+	g.Go(func() {
+		for ctx.Err() == nil {
+			r, err := http.Get(w.c.URL() + "/metrics")
+			if err != nil {
+				w.t.Errorf("metrics: %v", err)
+				return
+			}
+			io.Copy(io.Discard, r.Body)
+			r.Body.Close()
+		}
+	})
+	return func() {
+		cancel()
+		g.Wait()
+	}
 }
 
 // A coordinator that had an old copy of the certificate accepts what it refused once
@@ -36,7 +63,9 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	}
 	w.wantState(quorum.Agreed)
 	w.putCertificate(w.cert.Bytes())
+	stop := w.scraped()
 	check(t, c.ReloadKeys(limit(t)))
+	stop()
 	w.sync()
 	w.wantState(quorum.Signed)
 	if list := get[rejectedList](w, "/v1/rejected"); len(list.Rejected) != 0 {
