@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -36,7 +37,7 @@ type want struct {
 }
 
 type asking struct {
-	asked int // builders
+	asked []string // builders; a vote that comes later may stand before theirs
 	next  time.Time
 }
 
@@ -156,7 +157,7 @@ func (c *Coordinator) askForFiles(ctx context.Context, wants map[want]*asking) {
 			c.log.Warn("file not asked for", "artifact", w.artifact, "sha256", w.sha256, "error", err)
 			continue
 		}
-		a.asked++
+		a.asked = append(a.asked, builder)
 	}
 }
 
@@ -166,8 +167,13 @@ func (c *Coordinator) nextUploader(w want, a *asking) (string, error) {
 	}
 	groups, err := c.wantedGroups(w.id, w.artifact)
 	for _, g := range groups {
-		if g.SHA256 == w.sha256 && a.asked < len(g.Members) {
-			return g.Members[a.asked].Builder, nil
+		if g.SHA256 != w.sha256 {
+			continue
+		}
+		for _, m := range g.Members {
+			if !slices.Contains(a.asked, m.Builder) {
+				return m.Builder, nil
+			}
 		}
 	}
 	return "", err
