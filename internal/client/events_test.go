@@ -169,19 +169,16 @@ func TestWatchEndsWithTheContext(t *testing.T) {
 
 func TestWatchGivesUpASilentConnection(t *testing.T) {
 	c, _ := script(t, "", event("1", "a"))
-	c.Idle = 20 * time.Millisecond // the first connection ends by itself, the test would also pass late
+	c.Idle = 20 * time.Millisecond // a slow machine may not even be connected by then: that is given up, too
 	l := &log{}
 	l.onFresh = func() error {
-		if len(l.lost) == 2 {
+		if slices.ContainsFunc(l.lost, func(err error) bool { return strings.Contains(err.Error(), "no sign of life") }) {
 			return client.ErrStop
 		}
 		return nil
 	}
 	if err := c.Watch(t.Context(), client.Query{}, l); err != nil {
 		t.Fatal(err)
-	}
-	if !strings.Contains(l.lost[1].Error(), "no sign of life") {
-		t.Error(l.lost)
 	}
 }
 
