@@ -68,9 +68,7 @@ func TestBusCertificateIsRenewed(t *testing.T) {
 	w.serveTLS("bus.pem", "bus.key")
 	w.start()
 	first := w.servedCertificate()
-	if got := log.lines("ends soon", "what=bus-certificate"); len(got) != 1 {
-		t.Errorf("%d lines of the certificate's end", len(got))
-	}
+	log.await(t, "ends soon", "what=bus-certificate")
 
 	check(t, os.WriteFile(certPath, []byte("half a certificate"), 0o600))
 	if err := w.c.ReloadUsers(limit(t)); err != nil && !strings.Contains(err.Error(), "reload bus") {

@@ -1,16 +1,15 @@
 package coordinator_test
 
 import (
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"quorate/coordinator"
 	"quorate/internal/bus"
 	"quorate/internal/bus/embedded"
+	"quorate/internal/freeport"
 	"quorate/quorum"
 )
 
@@ -21,10 +20,6 @@ func (w *world) ownNATS(port int) *embedded.Server {
 	s := must(embedded.Start(embedded.Options{StoreDir: w.path("nats"), Port: port, Users: users, Logger: quiet()}))(w.t)
 	w.t.Cleanup(s.Shutdown)
 	return s
-}
-
-func portOf(t *testing.T, s *embedded.Server) int {
-	return must(strconv.Atoi(must(url.Parse(s.URL()))(t).Port()))(t)
 }
 
 // useNATS points the configuration of the state directory to a server.
@@ -43,8 +38,8 @@ func (w *world) useNATS(addr string) {
 
 func TestNATSOfOnesOwnComesAndGoes(t *testing.T) {
 	w := newWorld(t)
-	s := w.ownNATS(0)
-	port := portOf(t, s)
+	port := must(freeport.Pick())(t)
+	s := w.ownNATS(port)
 	w.useNATS(s.URL())
 	s.Shutdown()
 	c := w.start() // nobody is there yet

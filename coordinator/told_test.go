@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"quorate/internal/bus"
 	"quorate/quorum"
@@ -37,6 +38,19 @@ line:
 		found = append(found, line)
 	}
 	return found
+}
+
+// await waits for a line that has all of this.
+func (b *logBuffer) await(t *testing.T, with ...string) {
+	t.Helper()
+	ctx := limit(t)
+	for len(b.lines(with...)) == 0 {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("the log has no line with %q", with)
+		}
+	}
 }
 
 // Whoever reads the log alone learns of every verdict that is news, of refusals

@@ -139,9 +139,7 @@ func TestWebhookTellsInOrder(t *testing.T) {
 	}
 	r.none(t)
 	signed.none(t)
-	if _, body := s.fetch("/metrics"); !strings.Contains(string(body), `quorate_webhook_events_total{result="delivered",webhook="signed"} 1`) {
-		t.Error("no metric")
-	}
+	s.wantMetric(`quorate_webhook_events_total{result="delivered",webhook="signed"} 1`)
 }
 
 // TestWebhookTellsOfDissent: that somebody differs is told once, whatever they go on

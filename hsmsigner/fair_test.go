@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"quorate/hsmsigner"
 	"quorate/internal/bus"
@@ -187,6 +188,19 @@ func newFairSite(t *testing.T) *site {
 	return s
 }
 
+func (s *site) awaitTaken(n int) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), testLimit)
+	defer cancel()
+	for taken := s.taken(); taken < n; taken = s.taken() {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			s.t.Fatalf("%d requests are taken, want %d", taken, n)
+		}
+	}
+}
+
 // TestServeChannelsInTurn: many requests of one channel lie before one of another
 // channel, for the same key. It is one of the first to be answered.
 func TestServeChannelsInTurn(t *testing.T) {
@@ -195,11 +209,9 @@ func TestServeChannelsInTurn(t *testing.T) {
 	s.flood("ed25519", n)
 	_, proceed := s.hold(n)
 	s.serve()
-	for s.taken() < n {
-	}
+	s.awaitTaken(n)
 	s.flood("small", 1)
-	for s.taken() < n+1 {
-	}
+	s.awaitTaken(n + 1)
 	proceed()
 	for i := range n + 1 {
 		_, a := s.nextAnswer()
@@ -240,8 +252,7 @@ func TestServeTakesLittle(t *testing.T) {
 	s.flood("ed25519", n)
 	_, proceed := s.hold(n)
 	s.serve()
-	for s.taken() < hsmsigner.MaxAhead {
-	}
+	s.awaitTaken(hsmsigner.MaxAhead)
 	for range 100 {
 		if taken := s.taken(); taken > hsmsigner.MaxAhead {
 			t.Fatalf("%d are taken, at most %d", taken, hsmsigner.MaxAhead)

@@ -14,7 +14,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -30,6 +29,7 @@ import (
 	"quorate/coordinator"
 	"quorate/internal/api"
 	"quorate/internal/bus"
+	"quorate/internal/freeport"
 	"quorate/quorum/evidence/openpgp"
 )
 
@@ -47,9 +47,7 @@ type recordWorld struct {
 // newRecord starts a coordinator by the policy.
 func newRecord(t testing.TB, policy string) *recordWorld {
 	t.Helper()
-	l := must(net.Listen("tcp", "127.0.0.1:0"))
-	r := &recordWorld{t: t, dir: t.TempDir(), bus: l.Addr().String()}
-	ok(t, l.Close())
+	r := &recordWorld{t: t, dir: t.TempDir(), bus: freeport.Address(must(freeport.Pick()))}
 	r.setPolicy(policy)
 	ok(t, coordinator.Init(coordinator.InitOptions{State: r.path("state"), Policy: r.path("policy.toml"), Listen: "127.0.0.1:0", BusListen: r.bus, Now: time.Now()}))
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
