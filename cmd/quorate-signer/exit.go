@@ -70,6 +70,7 @@ func advice(err error) string {
 		token.ErrTokenNotFound:  "check module, label and serial; for SoftHSM also SOFTHSM2_CONF",
 		token.ErrTokenAmbiguous: "give the serial number as well",
 		token.ErrKeyNotFound:    "quorate-signer key list shows what is in the token",
+		token.ErrKeyAmbiguous:   "rename or remove one of them with the module's own tool",
 		token.ErrTokenExists:    "choose another label, or remove the token with the module's own tool",
 		token.ErrNoFreeSlot:     "the module has no uninitialised token left",
 		token.ErrModule:         "check the path of the PKCS#11 library",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,8 +18,10 @@ import (
 	"quorate/hsmsigner/token"
 	"quorate/internal/hint"
 	"quorate/internal/pgpsig"
+	"quorate/internal/render"
 	"quorate/internal/sigcheck"
 	"quorate/quorum/format"
+	"quorate/quorum/statement"
 )
 
 type keyCmd struct {
@@ -76,7 +81,7 @@ type keyCreateCmd struct {
 	Created  time.Time     `format:"2006-01-02T15:04:05Z07:00" placeholder:"RFC3339" help:"Creation time; part of the fingerprint. [now]"`
 	Lifetime time.Duration `placeholder:"DURATION" help:"How long the key may sign, such as 17520h. [for ever]"`
 	Cert     string        `placeholder:"FILE" help:"Where the certificate goes; must not exist. [as configured]"`
-	Existing bool          `help:"The key is in the token already; only make its certificate."`
+	Existing bool          `help:"The key is in the token already, of whichever type; only make its certificate."`
 	Bare     bool          `name:"no-certificate" help:"Make no OpenPGP certificate: for a key that signs bare files or CMS, which must have none."`
 }
 
@@ -87,6 +92,9 @@ func (c *keyCreateCmd) Run(ctx context.Context, s *streams) (err error) {
 	}
 	if given := c.UserID != "" || c.Cert != "" || c.Existing || c.Lifetime != 0 || !c.Created.IsZero(); c.Bare && given {
 		return usage("--no-certificate excludes --user-id, --created, --lifetime, --cert and --existing")
+	}
+	if !statement.ValidName(c.Label) {
+		return usage("--label: %q is not a name that a policy can use (hint: 1 to 64 of A-Z a-z 0-9 _ -, the first a letter or digit)", c.Label)
 	}
 	if !c.Bare && c.UserID == "" {
 		return usage("--user-id is missing: whom the certificate names (hint: --no-certificate makes a key without one)")
@@ -115,11 +123,19 @@ func (c *keyCreateCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return err
 	}
+	made, err := tok.Key(c.Label) // one that existed may be of any type
+	if err != nil {
+		return err
+	}
 	if err := hsmsigner.WriteNew(path, pgpsig.ArmorCertificate(cert.Bytes()), 0o644); err != nil {
 		return fmt.Errorf("key %q is in the token, but its certificate could not be written: %w (hint: repeat with --existing --created %s)",
 			c.Label, err, cert.Created().Format(time.RFC3339))
 	}
-	fmt.Fprintf(s.err, "made key %q (%s); its certificate is %s\n", c.Label, kt, path)
+	what := "made key"
+	if c.Existing {
+		what = "made a certificate for key"
+	}
+	fmt.Fprintf(s.err, "%s %q (%s); its certificate is %s\n", what, c.Label, made.Type, path)
 	_, err = fmt.Fprintln(s.out, cert.Fingerprint())
 	return err
 }
@@ -188,13 +204,13 @@ type keyListCmd struct {
 // listedKey is a key as programs see it.
 type listedKey struct {
 	Label       string        `json:"label"`
-	Type        token.KeyType `json:"type"`
-	ID          string        `json:"id"`
+	Type        token.KeyType `json:"type,omitempty"` // none, nor an id: the key cannot be used
+	ID          string        `json:"id,omitempty"`
 	Fingerprint string        `json:"fingerprint,omitempty"`
 	UserIDs     []string      `json:"userIDs,omitempty"`
 	Created     time.Time     `json:"created,omitzero"`
 	Expires     time.Time     `json:"expires,omitzero"`
-	Problem     string        `json:"problem,omitempty"` // of the configured certificate
+	Problem     string        `json:"problem,omitempty"` // of the key, or of the configured certificate
 }
 
 func (c *keyListCmd) Run(ctx context.Context, s *streams) (err error) {
@@ -207,7 +223,14 @@ func (c *keyListCmd) Run(ctx context.Context, s *streams) (err error) {
 	for _, k := range tok.Keys() {
 		keys = append(keys, describe(tok, k, configs))
 	}
+	for label, err := range tok.Unusable() {
+		keys = append(keys, listedKey{Label: label, Problem: err.Error()})
+	}
+	slices.SortFunc(keys, func(a, b listedKey) int { return strings.Compare(a.Label, b.Label) })
 	if c.JSON {
+		for i := range keys {
+			keys[i].Label = strings.ToValidUTF8(keys[i].Label, "\uFFFD") // JSON has no other text
+		}
 		return writeJSON(s.out, map[string]any{"keys": keys})
 	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
@@ -220,7 +243,7 @@ func (c *keyListCmd) Run(ctx context.Context, s *streams) (err error) {
 		case cert == "":
 			cert = "not configured"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", k.Label, k.Type, cert)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", render.Text(k.Label), cmp.Or(k.Type, "-"), cert)
 	}
 	return w.Flush()
 }

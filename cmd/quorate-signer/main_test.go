@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) {
 	// The race detector lets each process sleep a second at its end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	testscript.Main(m, map[string]func(){"quorate-signer": main})
+	testscript.Main(m, map[string]func(){"quorate-signer": main, "foreign-key": foreignKey})
 }
 
 // TestScripts runs the command as people do, one topic a file. Each has a soft

@@ -301,6 +301,10 @@ func (t *Token) Keys() []Key {
 	})
 }
 
+// Unusable returns why the other labelled private keys of the token cannot sign:
+// errors as those of Key, by label.
+func (t *Token) Unusable() map[string]error { return maps.Clone(t.catalog.Load().broken) }
+
 // Close waits for the calls under way, logs out and finalises the module.
 // Requests that still queue get ErrClosed.
 func (t *Token) Close() error {

@@ -356,4 +356,8 @@ func TestForeignKeys(t *testing.T) {
 	if n := len(again.Keys()); n != 2 {
 		t.Errorf("%d usable keys", n)
 	}
+	out := again.Unusable()
+	if len(out) != 3 || !errors.Is(out["twice"], token.ErrKeyAmbiguous) || !errors.Is(out["p521"], token.ErrKeyUnsupported) || !errors.Is(out["small"], token.ErrKeyUnsupported) {
+		t.Errorf("unusable: %v", out)
+	}
 }
