@@ -149,6 +149,9 @@ func (c *keyCreateCmd) check(n hsmsigner.NewKey, path string) error {
 	if path == "" {
 		return usage("--cert is missing, and no configuration says where the certificate of %q goes", c.Label)
 	}
+	if err := checkPast("--created", c.Created); err != nil {
+		return err
+	}
 	if err := n.Check(); err != nil {
 		return usageError{err}
 	}

@@ -37,8 +37,21 @@ func (c *changeFlags) at() time.Time {
 	return c.At
 }
 
+// checkPast refuses a time to come: a self-signature counts from its time on, and none
+// that is older can replace it until then.
+func checkPast(flag string, at time.Time) error {
+	if at.After(time.Now()) {
+		return usage("%s: %s is in the future, and nothing that is signed counts before (hint: is it a slip, or is this machine's clock behind?)",
+			flag, at.Format(time.RFC3339))
+	}
+	return nil
+}
+
 // certificate finds the file and reads it, before the token is touched.
 func (c *changeFlags) certificate() (conf hsmsigner.TokenConfig, key hsmsigner.Key, path string, err error) {
+	if err := checkPast("--at", c.At); err != nil {
+		return conf, key, "", err
+	}
 	conf, keys, err := c.settings()
 	if err != nil {
 		return conf, key, "", err
