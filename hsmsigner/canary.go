@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -57,7 +59,8 @@ func (s *Signer) Canary(ctx context.Context, label string) error {
 type canaryResult struct {
 	success  time.Time // of the newest good one; zero: there was none
 	failures uint64
-	err      error // of the newest one
+	err      error     // of the newest one
+	at       time.Time // of the newest one's end
 }
 
 // canaries has each key sign a canary now and then, so that a key that does not
@@ -67,19 +70,30 @@ type canaries struct {
 	every  time.Duration
 	log    *slog.Logger
 
+	hurried map[string]chan struct{} // by key; somebody wants to know now
+
 	mu      sync.Mutex
 	results map[string]canaryResult // owned by mu
+}
+
+func newCanaries(s *Signer, every time.Duration, log *slog.Logger) *canaries {
+	c := &canaries{signer: s, every: every, log: log, hurried: map[string]chan struct{}{}, results: map[string]canaryResult{}}
+	for label := range s.keys() {
+		c.hurried[label] = make(chan struct{}, 1)
+	}
+	return c
 }
 
 // run returns when ctx is done.
 func (c *canaries) run(ctx context.Context) {
 	var keys sync.WaitGroup
-	for label := range c.signer.keys() {
+	for label, hurried := range c.hurried {
 		keys.Go(func() {
 			for {
 				c.once(ctx, label)
 				select {
 				case <-time.After(jitter(c.every)):
+				case <-hurried:
 				case <-ctx.Done():
 					return
 				}
@@ -87,6 +101,21 @@ func (c *canaries) run(ctx context.Context) {
 		})
 	}
 	keys.Wait()
+}
+
+// breath is the least time between canaries of a key: anybody may ask for one.
+const breath = time.Second
+
+// hurry has a key that failed sign its next canary soon, so that nobody has to wait
+// for the next request, or the time of the next canary, to know that it signs again.
+func (c *canaries) hurry(label string) {
+	if time.Since(c.result(label).at) < breath {
+		return
+	}
+	select {
+	case c.hurried[label] <- struct{}{}:
+	default:
+	}
 }
 
 // jitter is up to a tenth shorter or longer, so that the canaries of several keys
@@ -103,10 +132,16 @@ func (c *canaries) once(ctx context.Context, label string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.results[label]
+	soon := time.Since(r.at) < c.every/2 // somebody was in a hurry
+	r.at = time.Now()
 	switch {
 	case err != nil:
 		r.failures++
-		c.log.Error("canary failed: this key does not sign", "key", label, "error", err, "last_success", r.success)
+		level := slog.LevelError
+		if r.err != nil && soon {
+			level = slog.LevelDebug // who asks often reads it once
+		}
+		c.log.Log(ctx, level, "canary failed: this key does not sign", "key", label, "error", err, "last_success", r.success)
 	case r.err != nil:
 		c.log.Info("canary succeeded again", "key", label)
 	}
@@ -125,9 +160,10 @@ func (c *canaries) result(label string) canaryResult {
 // check reports the keys whose newest canary was not good.
 func (c *canaries) check() error {
 	var problems []error
-	for label := range c.signer.keys() {
+	for _, label := range slices.Sorted(maps.Keys(c.hurried)) {
 		switch r := c.result(label); {
 		case r.err != nil:
+			c.hurry(label)
 			problems = append(problems, fmt.Errorf("the canary of key %q failed; the log says why", label))
 		case r.success.IsZero():
 			problems = append(problems, fmt.Errorf("key %q has not signed its first canary yet", label))

@@ -206,7 +206,7 @@ func (h *health) checks(ctx context.Context) map[string]error {
 		out["token"] = errors.New("the token is not open yet; the log says why")
 		return out
 	}
-	out["token"], out["policy"], out["canary"], out["keys"] = nil, nil, now.canaries.check(), now.signer.checkKeys()
+	out["token"], out["policy"], out["canary"], out["keys"] = h.checkToken(now), nil, now.canaries.check(), now.signer.checkKeys()
 	if !now.token.Process().Up {
 		out["token"] = errors.New("the token's process is down; the log says why")
 	}
@@ -214,6 +214,17 @@ func (h *health) checks(ctx context.Context) map[string]error {
 		out["policy"] = fmt.Errorf("the policy expired on %s: nothing is signed", p.Expires.Format(time.RFC3339))
 	}
 	return out
+}
+
+// checkToken reports the keys for which the token did not do what it was asked last. What
+// it is asked may be long ago, so it is asked again.
+func (h *health) checkToken(now *working) error {
+	var problems []error
+	for _, label := range h.metrics.failingKeys() {
+		now.canaries.hurry(label)
+		problems = append(problems, fmt.Errorf("the token did not sign with key %q when it was asked last; the log says why", label))
+	}
+	return errors.Join(problems...)
 }
 
 func (h *health) checkBus() error {

@@ -42,8 +42,14 @@ type healthy struct {
 // open opens the service, with the health that listens there.
 func openHealthy(t testing.TB, listen string) *healthy {
 	t.Helper()
+	return openHealthyEvery(t, listen, time.Second)
+}
+
+// openHealthyEvery does the same, with as much time between canaries.
+func openHealthyEvery(t testing.TB, listen string, canary time.Duration) *healthy {
+	t.Helper()
 	s := &healthy{site: newSite(t), log: newJournal(t)}
-	s.config.Health = hsmsigner.HealthConfig{Listen: listen, Canary: hsmsigner.Duration(time.Second)}
+	s.config.Health = hsmsigner.HealthConfig{Listen: listen, Canary: hsmsigner.Duration(canary)}
 	s.service = must(hsmsigner.Open(t.Context(), s.config, nil, slog.New(slog.NewTextHandler(s.log, nil))))(t)
 	t.Cleanup(func() { check(t, s.service.Close()) })
 	s.reach(hsmsigner.HealthAddress(s.service))
@@ -187,6 +193,25 @@ func (s *healthy) wantDocumented() {
 	if len(found) < 15 {
 		s.t.Errorf("%d metrics", len(found))
 	}
+}
+
+// TestHealthShowsToken: a request was refused because of the token, the next canary is
+// hours away, and nobody asks for a signature when the token is back.
+func TestHealthShowsToken(t *testing.T) {
+	tokens := ownToken(t)
+	s := openHealthyEvery(t, "unix:"+filepath.Join(t.TempDir(), "health.sock"), 24*time.Hour)
+	s.run()
+	s.awaitReady()
+	check(t, os.Rename(tokens, tokens+".away"))
+	s.publish(freshRequest(&apart{world: s.world}))
+	if _, a := s.nextAnswer(); a.Refusal == nil || a.Refusal.Code != quorum.RefuseToken {
+		t.Fatalf("got %+v", a)
+	}
+	if _, r := s.ready(); r.Checks["token"].OK || !strings.Contains(r.Checks["token"].Message, `key "p256"`) {
+		t.Errorf("%+v", r)
+	}
+	check(t, os.Rename(tokens+".away", tokens))
+	s.awaitReady()
 }
 
 // TestHealthShowsLedger: a write failed, and nobody asks for a signature when there

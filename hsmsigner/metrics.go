@@ -3,6 +3,9 @@ package hsmsigner
 import (
 	"context"
 	"crypto"
+	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +32,9 @@ type Metrics struct {
 	ledgerErrors prometheus.Counter
 
 	ledgerFailing atomic.Bool // its newest write failed
+
+	mu      sync.Mutex
+	failing map[string]bool // owned by mu; keys whose newest operation of the token failed
 }
 
 // NewMetrics makes counters for a signer.
@@ -53,6 +59,7 @@ func NewMetrics() *Metrics {
 		tokenErrors: counterVec("quorate_signer_token_errors_total", "Operations of the token that failed, by key and class of the error.", "key", "class"),
 		ledgerErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "quorate_signer_ledger_errors_total",
 			Help: "Reads and writes of the ledger that failed."}),
+		failing: map[string]bool{},
 	}
 }
 
@@ -99,6 +106,24 @@ func (m *Metrics) ledgerFailed() {
 	m.ledgerFailing.Store(true)
 }
 
+// tokenDid notes what came of the newest operation of a key.
+func (m *Metrics) tokenDid(label string, failed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if failed {
+		m.failing[label] = true
+	} else {
+		delete(m.failing, label)
+	}
+}
+
+// failingKeys are those whose newest operation of the token failed.
+func (m *Metrics) failingKeys() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.failing))
+}
+
 // meteredToken measures what goes into the token.
 type meteredToken struct {
 	Token
@@ -127,6 +152,9 @@ func (t meteredToken) SignUnverified(ctx context.Context, label string, hash cry
 }
 
 func (t meteredToken) observe(ctx context.Context, label string, start time.Time, err error) {
+	if err == nil || ctx.Err() == nil { // one that was cut off says nothing
+		t.metrics.tokenDid(label, err != nil)
+	}
 	switch {
 	case err == nil:
 		t.metrics.tokenSeconds.WithLabelValues(label).Observe(time.Since(start).Seconds())

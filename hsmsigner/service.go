@@ -124,7 +124,7 @@ func (v *Service) startCanaries(ctx context.Context) (stop func()) {
 	if every == 0 {
 		every = defaultCanary
 	}
-	c := &canaries{signer: v.signer, every: time.Duration(every), log: v.log, results: map[string]canaryResult{}}
+	c := newCanaries(v.signer, time.Duration(every), v.log)
 	v.health.working.Store(&working{v.signer, v.token, c})
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
