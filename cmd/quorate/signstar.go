@@ -42,7 +42,10 @@ func (c *signstarCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	keys, err := needKeys(c.Cert, nil)
+	if len(c.Cert) == 0 {
+		return usageError("--cert CERTIFICATE is that of the key which signs the channel", "--cert is missing: what the signature must be by")
+	}
+	keys, err := loadKeys(c.Cert, nil)
 	if err != nil {
 		return err
 	}
