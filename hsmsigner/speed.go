@@ -15,7 +15,6 @@ import (
 
 	"quorate/hsmsigner/token"
 	"quorate/hsmsigner/tokenproc"
-	"quorate/quorum/format"
 	"quorate/quorum/policy"
 )
 
@@ -63,9 +62,9 @@ type SpeedOptions struct {
 
 // Speed is how fast a key signs. Rates are per second.
 type Speed struct {
-	Key    string         `json:"key"`
-	Type   format.KeyType `json:"type"`
-	Format policy.Format  `json:"format"`
+	Key    string        `json:"key"`
+	Type   token.KeyType `json:"type"`
+	Format policy.Format `json:"format"`
 
 	// Batch is how many signatures a batch had; 0 if the format has none. Then Rate and
 	// Cost are of single signatures, P50, P99 and Steps of a whole batch while there is
@@ -131,7 +130,11 @@ func MeasureSpeed(ctx context.Context, o SpeedOptions) (*Speed, error) {
 }
 
 func (b *bench) run(ctx context.Context) (*Speed, error) {
-	s := &Speed{Key: b.output.Key, Type: b.kind, Format: b.output.Format, Batch: b.Batch}
+	k, err := b.Token.Key(b.output.Key)
+	if err != nil {
+		return nil, err
+	}
+	s := &Speed{Key: b.output.Key, Type: k.Type, Format: b.output.Format, Batch: b.Batch}
 	if err := errors.Join(b.alone(ctx, s), b.beside(ctx, s)); err != nil {
 		return nil, err
 	}

@@ -31,7 +31,6 @@ type bench struct {
 	voters  []ed25519.PrivateKey
 	ledger  *ledger.Ledger
 	signer  *Signer
-	kind    format.KeyType
 	made    int // requests so far
 	content statement.Artifact
 	inner   map[int][]statement.Signable // of packages with so many files
@@ -74,8 +73,7 @@ func newBench(ctx context.Context, o SpeedOptions) (_ *bench, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.kind, err = format.KeyTypeOf(b.signer.keys()[o.Key.Label].public)
-	return b, err
+	return b, nil
 }
 
 // benchFormat is the first that the policy wants of the key. A cleartext message costs

@@ -37,6 +37,10 @@ func TestMeasureSpeed(t *testing.T) {
 	if left := must(os.ReadDir(dir))(t); len(left) > 0 {
 		t.Errorf("%v is left", left)
 	}
+	o.Key = keyConfigs()[0]
+	if rsa := must(hsmsigner.MeasureSpeed(t.Context(), o))(t); rsa.Type != token.RSA3072 {
+		t.Errorf("an RSA key of 3072 bits is of type %q", rsa.Type)
+	}
 	if n := len(w.records()); n > 0 {
 		t.Errorf("%d records in the signer's own ledger", n)
 	}
