@@ -145,6 +145,7 @@ func TestPINRefusedLater(t *testing.T) {
 	before := m.Calls(t, "C_Login")
 	w.signal(syscall.SIGKILL)
 	w.log.await(t, "token process is not started again: a pin was refused")
+	w.log.has(t, `hint="correct the pin and restart the signer"`)
 	for range 3 {
 		if r := w.refused(w.data("file-0"), quorum.RefuseToken); r.Refusal.Retryable {
 			t.Errorf("%v", r.Refusal)

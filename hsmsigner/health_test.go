@@ -139,6 +139,7 @@ func TestHealth(t *testing.T) {
 	if _, a := s.nextAnswer(); a.Refusal != nil {
 		t.Fatalf("refused: %v", a.Refusal)
 	}
+	s.log.has(t, "signatures=[openpgp:p256]")
 	old := s.ask("p256")
 	old.outputs[0].Key, old.artifact = "ed25519", "odd"
 	s.publish(encode(t, old.request(t)))

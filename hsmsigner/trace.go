@@ -71,12 +71,12 @@ func (t *trace) attrs(more ...slog.Attr) []any {
 }
 
 func (t *trace) signed(log *slog.Logger, rec *ledger.Record) {
-	var keys []string
+	var made []string
 	for _, sig := range rec.Signatures {
-		keys = append(keys, sig.Key)
+		made = append(made, sig.Format+":"+sig.Key)
 	}
 	t.metrics.signed(rec, t.now().Sub(t.start))
-	log.Info("signed", t.attrs(slog.Any("keys", keys), slog.Any("evidence", rec.Evidence),
+	log.Info("signed", t.attrs(slog.Any("signatures", made), slog.Any("evidence", rec.Evidence),
 		slog.Uint64("policy", rec.PolicyVersion))...)
 }
 

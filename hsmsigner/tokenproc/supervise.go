@@ -121,7 +121,7 @@ func (p *Proxy) refused() error {
 // giveUp ends all hope: the same PIN would be refused again, and after a few
 // times the token locks. A person has to correct it and start the signer anew.
 func (p *Proxy) giveUp(err error) *process {
-	p.log.Error("token process is not started again: a pin was refused", "error", err)
+	p.log.Error("token process is not started again: a pin was refused", "error", err, "hint", "correct the pin and restart the signer")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.final = err
