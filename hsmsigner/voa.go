@@ -61,7 +61,7 @@ func (v VOA) Write(dir string, c *pgpsig.Certificate) (path string, err error) {
 		return "", err
 	}
 	if info, err := os.Stat(dir); err != nil {
-		return "", fmt.Errorf("voa: %w", err)
+		return "", fmt.Errorf("voa: %w (hint: the tree's root must exist, such as /etc/voa or /usr/share/voa)", err)
 	} else if !info.IsDir() {
 		return "", fmt.Errorf("voa: %s is not a folder", dir)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"quorate/hsmsigner"
 	"quorate/hsmsigner/ledger"
@@ -62,6 +63,9 @@ func exitCode(err error) int {
 func advice(err error) string {
 	if errors.Is(err, token.ErrTokenMade) { // whatever else it is
 		return "keep both PINs, they are this token's; set the user PIN with the module's own tool, or remove the token with it and begin again"
+	}
+	if sqlite.IsFull(err) || errors.Is(err, syscall.ENOSPC) {
+		return "the disk is full: make room; nothing that was signed is lost"
 	}
 	for sentinel, hint := range map[error]string{
 		token.ErrPINIncorrect:   "the PIN was tried once; correct the pin file before the next try, tokens lock after a few",

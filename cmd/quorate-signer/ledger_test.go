@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,4 +49,12 @@ func TestLedgerOfBatches(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 	check(t, l.Close())
+}
+
+// TestFullDiskIsNamed: what SQLite and the system say of it comes with what to do.
+func TestFullDiskIsNamed(t *testing.T) {
+	var out strings.Builder
+	if code := report(&out, fmt.Errorf("open ledger: %w", syscall.ENOSPC)); code != exitFailure || !strings.Contains(out.String(), "hint: the disk is full: make room") {
+		t.Errorf("%d %s", code, out.String())
+	}
 }
