@@ -197,7 +197,7 @@ type ledgerShowCmd struct {
 func (c *ledgerShowCmd) Run(ctx context.Context, s *streams) error {
 	id, err := statement.ParseSHA256(c.Request)
 	if err != nil {
-		return usage("request id: %w", err)
+		return usage("request id: %w (hint: ledger list --json has ids whole)", err)
 	}
 	l, err := c.open(ctx)
 	if err != nil {
