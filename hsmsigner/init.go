@@ -136,7 +136,7 @@ listen = {{q .Health.Listen}}
 [[key]]
 label       = {{q .Label}}
 {{if .Certificate}}certificate = {{q .Certificate}}{{else}}#certificate = "key.pgp"   # OpenPGP, for the format openpgp{{end}}
-{{if .X509}}x509        = {{q .X509}}{{else}}#x509       = "key.pem"   # X.509, for the formats cms, cms-sha256 and cms-plain{{end}}
+{{if .X509}}x509        = {{q .X509}}{{else}}#x509       = "key.pem"   # X.509, for the formats cms, cms-sha256, cms-plain and ima{{end}}
 {{end}}`))
 
 // WriteNew writes a file that must not exist, durably.

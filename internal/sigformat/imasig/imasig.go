@@ -83,7 +83,7 @@ func Verify(pub crypto.PublicKey, id [4]byte, digest [32]byte, value []byte) err
 	case err != nil:
 		return err
 	case !bytes.Equal(have[:], id[:]):
-		return fmt.Errorf("ima: key id %x, want %x", have, id)
+		return fmt.Errorf("ima: key id %x, want %x (hint: where the signer has an X.509 certificate for the key, it is needed here, too)", have, id)
 	}
 	if err := rawsig.Verify(pub, crypto.SHA256, digest[:], sig); err != nil {
 		return fmt.Errorf("ima: %w", err)

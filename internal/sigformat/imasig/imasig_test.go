@@ -102,7 +102,7 @@ func TestVerifyRefuses(t *testing.T) {
 	if imasig.Verify(s.Public(), id, digest, append(bytes.Clone(value), 0)) == nil {
 		t.Error("it verifies with a byte more")
 	}
-	sigkit.WantError(t, imasig.Verify(s.Public(), [4]byte{1}, digest, value), "key id")
+	sigkit.WantError(t, imasig.Verify(s.Public(), [4]byte{1}, digest, value), "where the signer has an X.509 certificate")
 	sigkit.WantError(t, imasig.Verify(ed25519.PublicKey(make([]byte, 32)), id, digest, value), "RSA and ECDSA")
 	e := sigkit.ByName("ed25519")
 	_, err := imasig.Sign(e.With(t, sigkit.Refuse(t)), id, digest)
