@@ -84,6 +84,20 @@ func TestParametersAreAsOpenAPISays(t *testing.T) {
 	}
 }
 
+// No part of a query is passed over: the answer would be about more than was asked.
+func TestUnreadableQueryIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	for query, names := range map[string]string{"state=signed&state=waiting": "state", "q=a%zz": "%zz", "channel=a;b": "semicolon"} {
+		resp := must(http.Get(w.c.URL() + "/v1/targets?" + query))(t)
+		body := string(must(io.ReadAll(resp.Body))(t))
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, `"bad-request"`) || !strings.Contains(body, names) {
+			t.Errorf("%s: %s %s", query, resp.Status, body)
+		}
+	}
+}
+
 // namesPath reports whether a row of the guide is about the path.
 func namesPath(guide, path string) bool {
 	return strings.Contains(guide, "\n| `"+path+"`") || strings.Contains(guide, "\n| `"+path+"?")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -28,23 +29,38 @@ var parameters = map[string][]string{
 	"/v1/events":                                 {"channel", "target", "sha256"},
 }
 
-// strict refuses a parameter that the path does not take: a mistyped filter would
-// otherwise be an answer about everything. Pages of people take what they find in an
-// address, which others may have added to.
+// strict refuses a query that cannot be read, and a parameter that the path does not
+// take or that is given twice: a filter that is passed over would otherwise be an
+// answer about everything. Pages of people take what they find in an address, which
+// others may have added to.
 func (c *Coordinator) strict(pattern string, h http.HandlerFunc) http.HandlerFunc {
 	if !strings.HasPrefix(pattern, "/v1/") {
 		return h
 	}
 	known := parameters[pattern]
 	return func(w http.ResponseWriter, r *http.Request) {
-		for _, name := range slices.Sorted(maps.Keys(r.URL.Query())) {
-			if !slices.Contains(known, name) {
-				c.fail(w, unknownParameter(name, known))
-				return
-			}
+		if err := checkQuery(r.URL.RawQuery, known); err != nil {
+			c.fail(w, err)
+			return
 		}
 		h(w, r)
 	}
+}
+
+func checkQuery(query string, known []string) error {
+	q, err := url.ParseQuery(query)
+	if err != nil { // what is wrong in it would be left out in silence
+		return badRequest("the query cannot be read: %v", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		if !slices.Contains(known, name) {
+			return unknownParameter(name, known)
+		}
+		if len(q[name]) > 1 {
+			return badRequest("parameter %q is given %d times", name, len(q[name]))
+		}
+	}
+	return nil
 }
 
 func unknownParameter(name string, known []string) error {
