@@ -189,8 +189,11 @@ func (s *Signature) readSubpacket(sub subpacket, fingerprint []byte) error {
 		}
 		s.Created = time.Unix(int64(binary.BigEndian.Uint32(sub.body)), 0).UTC()
 	case subIssuerFingerprint:
-		if !bytes.Equal(sub.body, append([]byte{version4}, fingerprint...)) {
-			return fmt.Errorf("issuer fingerprint: signature is by %X, want %X", sub.body, fingerprint)
+		if len(sub.body) == 0 || sub.body[0] != version4 {
+			return errors.New("issuer fingerprint: not of a version 4 key")
+		}
+		if by := sub.body[1:]; !bytes.Equal(by, fingerprint) {
+			return fmt.Errorf("issuer fingerprint: signature is by %X, want %X", by, fingerprint)
 		}
 	case subIssuerKeyID:
 		if !bytes.Equal(sub.body, fingerprint[12:]) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,11 +116,12 @@ func TestVerifyRefusesFields(t *testing.T) {
 		})
 	}
 	for want, hashed := range map[string][]byte{
-		"creation time: missing":              sub(33, append([]byte{4}, fingerprintBytes(t, c)...)...),
-		"issuer fingerprint: missing":         sub(2, stamp...),
-		"issuer fingerprint: signature is by": append(sub(2, stamp...), sub(33, make([]byte, 21)...)...),
-		"issuer key id: signature is by":      append(sub(2, stamp...), sub(16, make([]byte, 8)...)...),
-		"creation time: 3 bytes":              sub(2, 1, 2, 3),
+		"creation time: missing":                                                    sub(33, append([]byte{4}, fingerprintBytes(t, c)...)...),
+		"issuer fingerprint: missing":                                               sub(2, stamp...),
+		"issuer fingerprint: not of a version 4 key":                                append(sub(2, stamp...), sub(33, make([]byte, 21)...)...),
+		"signature is by " + strings.Repeat("00", 20) + ", want " + c.Fingerprint(): append(sub(2, stamp...), sub(33, append([]byte{4}, make([]byte, 20)...)...)...),
+		"issuer key id: signature is by":                                            append(sub(2, stamp...), sub(16, make([]byte, 8)...)...),
+		"creation time: 3 bytes":                                                    sub(2, 1, 2, 3),
 	} {
 		sig, err := pgpsig.ForgeBare(c, absorbed(document), hashed, k.sign)
 		if err != nil {
