@@ -59,6 +59,11 @@ func (c *verifyCmd) load() (*checker, error) {
 	if err != nil {
 		return nil, err
 	}
+	opened, err := openRegular(c.File)
+	if err != nil { // else its signature would be said to be missing
+		return nil, err
+	}
+	_ = opened.Close()
 	sigPath, err := c.signaturePath(keys)
 	if err != nil {
 		return nil, err
