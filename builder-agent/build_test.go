@@ -272,7 +272,8 @@ func TestNothingSurvivesTimeout(t *testing.T) {
 func TestLogIsCut(t *testing.T) {
 	k, st := build(t, `yes 0123456789 | head -c 1000000; echo the end; exit 1`, "log_limit = 1000\npublish_log_tail = true\n", nil)
 	log := k.kept("build.log")
-	if !strings.HasSuffix(log, "\n[log cut here: 999008 more bytes]\n") || len(log) > 1100 {
+	begin, end, cut := strings.Cut(log, "\n[log cut here: 999008 more bytes, the last 1000 follow]\n")
+	if !cut || len(begin) != 1000 || len(end) != 1000 || !strings.HasSuffix(end, "\n0the end\n") {
 		t.Errorf("log has %d bytes, ends with %q", len(log), log[max(0, len(log)-60):])
 	}
 	if !strings.HasSuffix(st.Reason, "the end") {

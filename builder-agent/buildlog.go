@@ -18,11 +18,12 @@ const (
 	tailRoom  = 2048 // bytes of the reason that they may take
 )
 
-// buildLog is a build's output: the beginning in a file, up to a limit, and the
-// last bytes whatever the limit.
+// buildLog is a build's output: in a file the beginning, up to a limit, and the
+// last bytes of what is longer, where a build says why it failed.
 type buildLog struct {
 	f       *os.File
 	sum     hash.Hash // of what is in the file
+	limit   int64
 	room    int64
 	dropped int64
 	tail    []byte
@@ -34,7 +35,7 @@ func createLog(path string, limit int64) (*buildLog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create build log: %w", err)
 	}
-	return &buildLog{f: f, sum: sha256.New(), room: limit}, nil
+	return &buildLog{f: f, sum: sha256.New(), limit: limit, room: limit}, nil
 }
 
 // Write never fails, so that a full disk does not block the build; Close tells.
@@ -61,7 +62,9 @@ func (l *buildLog) keep(p []byte) {
 // Close ends the file, and says in it when something was left out.
 func (l *buildLog) Close() error {
 	if l.dropped > 0 {
-		l.keep(fmt.Appendf(nil, "\n[log cut here: %d more bytes]\n", l.dropped))
+		end := l.tail[max(0, int64(len(l.tail))-min(l.dropped, l.limit)):]
+		l.keep(fmt.Appendf(nil, "\n[log cut here: %d more bytes, the last %d follow]\n", l.dropped, len(end)))
+		l.keep(end)
 	}
 	if err := l.f.Close(); l.err == nil {
 		l.err = err

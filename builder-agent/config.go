@@ -90,7 +90,9 @@ type Config struct {
 	// Default 720h, thirty days.
 	Retention Duration `toml:"retention"`
 
-	// LogLimit is how many bytes of a build's output are kept. Default 16 MiB.
+	// LogLimit is how many bytes of a build's output are kept, from its beginning; of
+	// a longer one the last 4 KiB are kept, too (if that is not over LogLimit).
+	// Default 16 MiB.
 	LogLimit int64 `toml:"log_limit"`
 
 	// PublishLogTail puts the last lines of the output of a build that failed into its

@@ -53,7 +53,7 @@ nats = %s
 # How long logs, outputs and confirmed statements are kept.
 # retention = "720h"
 
-# How many bytes of a build's output are kept.
+# How many bytes of a build's output are kept; of a longer one, also the last 4 KiB.
 # log_limit = 16777216
 
 # Publish the last lines of a failed build's output with its statement. Everybody
