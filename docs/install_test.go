@@ -106,3 +106,22 @@ func TestUnits(t *testing.T) {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
+
+// Go itself is not fetched by the makefile: whoever has an older one must know.
+func TestReadmeNamesTheGoThatIsNeeded(t *testing.T) {
+	mod, readme := read(t, "../go.mod"), read(t, "../README.md")
+	_, rest, _ := strings.Cut(mod, "\ngo ")
+	need := strings.Split(strings.Fields(rest)[0], ".")
+	if want := "Go (" + need[0] + "." + need[1] + " or later)"; !strings.Contains(readme, want) {
+		t.Errorf("README.md does not say %q", want)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
