@@ -220,6 +220,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("name %q: %w", c.Name, bus.ErrInvalidName)
 	case c.NATS == "":
 		return errors.New("nats is empty")
+	case bus.CheckAddress(c.NATS) != nil:
+		return fmt.Errorf("nats: %w", bus.CheckAddress(c.NATS))
 	case c.Timeout <= 0 || c.Grace < 0 || c.Retention < 0:
 		return errors.New("timeout must be more than nothing, grace and retention at least nothing")
 	case c.LogLimit < 0:

@@ -202,6 +202,8 @@ func (c *Config) check(path string) error {
 		return configError("policy = \"/path/of/policy.toml\"", "%s: policy is missing", path)
 	case c.Log != "text" && c.Log != "json":
 		return configError("log = \"text\" or \"json\"", "%s: log %q is not known", path, c.Log)
+	case c.NATS.URL != "" && bus.CheckAddress(c.NATS.URL) != nil:
+		return configError("url = \"tls://HOST:PORT\", or empty for a server of the coordinator's own", "%s: nats: url: %w", path, bus.CheckAddress(c.NATS.URL))
 	case (c.NATS.TLSCert == "") != (c.NATS.TLSKey == ""):
 		return configError("tls_cert and tls_key go together", "%s: nats: one of tls_cert and tls_key is missing", path)
 	case c.NATS.Replicas < 0:

@@ -43,6 +43,11 @@ var seeds = []struct {
 // made for a user who can make none beside it. One that holds anything is never
 // touched: it may have the only copy of keys and of the record.
 func Init(o InitOptions) (err error) {
+	if o.NATS != "" {
+		if err := bus.CheckAddress(o.NATS); err != nil {
+			return configError("without --nats the coordinator runs a server itself", "init: --nats: %w", err)
+		}
+	}
 	exists, err := checkVacant(o.State)
 	if err != nil {
 		return err

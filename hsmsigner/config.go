@@ -200,6 +200,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("name %q is not a name", c.Name)
 	case c.NATS == "":
 		return errors.New("nats is missing: the URL of the bus")
+	case bus.CheckAddress(c.NATS) != nil:
+		return fmt.Errorf("nats: %w", bus.CheckAddress(c.NATS))
 	case c.SeedFile == "":
 		return errors.New("seed_file is missing")
 	case c.Policy == "":

@@ -48,6 +48,7 @@ func TestBadConfig(t *testing.T) {
 		"key in another case":       {replace("policy", "Policy"), `unknown key "Policy"`},
 		"no name":                   {replace(`name = "hsm"`, ""), `name "" is not a name`},
 		"no bus":                    {replace(`nats = "nats://127.0.0.1:4222"`, ""), "nats is missing"},
+		"bus that is none":          {replace(`nats://127.0.0.1:4222`, "http://127.0.0.1:7780"), "nats: \"http://127.0.0.1:7780\" is not the address of a bus"},
 		"no seed file":              {replace(`seed_file = "signer.seed"`, ""), "seed_file is missing"},
 		"no policy":                 {replace(`policy = "policy.toml"`, ""), "policy is missing"},
 		"no ledger":                 {replace(`ledger = "/var/ledger.db"`, ""), "ledger is missing"},

@@ -141,7 +141,7 @@ func TestTakeRefuses(t *testing.T) {
 
 func TestStateDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	for name, c := range map[string]importer.Config{"no name": {}, "a bad name": {Name: "a.b"}, "plain": {Name: "a", NATS: "nats://192.0.2.1:4222"}} {
+	for name, c := range map[string]importer.Config{"no name": {}, "a bad name": {Name: "a.b"}, "no bus": {Name: "a", NATS: "http://127.0.0.1:1"}, "plain": {Name: "a", NATS: "nats://192.0.2.1:4222"}} {
 		if _, err := importer.Keygen(dir, c); !errors.Is(err, importer.ErrConfig) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -76,6 +76,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("name %q: %w", c.Name, bus.ErrInvalidName)
 	case c.NATS == "":
 		return errors.New("nats is empty")
+	case bus.CheckAddress(c.NATS) != nil:
+		return fmt.Errorf("nats: %w", bus.CheckAddress(c.NATS))
 	case !c.PlainBus && !bus.Guarded(c.NATS, c.CAFile):
 		return fmt.Errorf("the bus %q is on another machine and has no TLS: whoever is on the way could send receipts "+
 			"(hint: use tls:// or ca_file; or, where the network itself is trusted, plain_bus = true)", c.NATS)

@@ -27,6 +27,8 @@ func (busFlags) busError(err error) error {
 		return err
 	case errors.As(err, &denied):
 		return &exitError{exitFailure, err, "the user must have the role tooling, and --name must be its name"}
+	case errors.Is(err, bus.ErrAddress):
+		return &exitError{exitUsage, err, "--nats or QUORATE_NATS names it; the file bus-url in the coordinator's state directory has the address"}
 	case errors.Is(err, bus.ErrUnauthorized):
 		return &exitError{exitFailure, err, "--nkey must be the seed file of an enrolled user"}
 	case errors.Is(err, bus.ErrUnavailable):

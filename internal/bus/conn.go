@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,12 +76,17 @@ type Conn struct {
 // could read every other's.
 func InboxPrefix(name string) string { return "_INBOX_" + name }
 
-// Connect connects. Failures: [ErrUnauthorized] if the server refuses the user,
-// [ErrUnavailable] if there is no server to talk to; neither is returned when
-// o.Retry is set.
+// Connect connects. Failures: [ErrAddress], [ErrUnauthorized] if the server refuses the user,
+// [ErrUnavailable] if there is no server to talk to; neither of the latter is
+// returned when o.Retry is set.
 func Connect(o Options) (*Conn, error) {
 	if !ValidName(o.Name) {
 		return nil, fmt.Errorf("connect to bus: user %q: %w", o.Name, ErrInvalidName)
+	}
+	if o.InProcess == nil {
+		if err := CheckAddress(o.URL); err != nil {
+			return nil, fmt.Errorf("connect to bus: %w", err)
+		}
 	}
 	key, public, err := readSeedFile(o.SeedFile)
 	if err != nil {
@@ -133,16 +137,12 @@ func newConn(o Options) *Conn {
 	return c
 }
 
-// server is the address as logs may show it: a URL can have a password in it.
+// server is the address as logs may show it.
 func (o Options) server() string {
 	if o.InProcess != nil {
 		return "in-process"
 	}
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		return "(not a URL)"
-	}
-	return u.Redacted()
+	return redacted(o.URL)
 }
 
 func (o Options) transport() []nats.Option {
@@ -233,9 +233,9 @@ func connectError(err error, o Options, public string) error {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
 		return fmt.Errorf("connect to bus as %s: %w: %w (hint: the server's users must have nkey %s)", o.Name, ErrUnauthorized, err, public)
 	case isUnavailable(err) || isNetwork(err) || isCutOff(err):
-		return fmt.Errorf("connect to bus at %q: %w: %w", o.URL, ErrUnavailable, err)
+		return fmt.Errorf("connect to bus at %q: %w: %w", o.server(), ErrUnavailable, err)
 	default:
-		return fmt.Errorf("connect to bus at %q: %w", o.URL, err)
+		return fmt.Errorf("connect to bus at %q: %w", o.server(), err)
 	}
 }
 
