@@ -157,11 +157,13 @@ const (
 	ReasonStopped      Reason = "maintainer" // held, withdrawn or disputed: a maintainer said so
 )
 
-// Need says what would make a digest pass: More operators out of From.
+// Need says what would make a digest pass: More operators, the least that do, out of
+// From. Each of From has a part in some choice of them that does.
 type Need struct {
 	SHA256 statement.SHA256 `json:"sha256,omitzero"` // zero: a digest that nobody gave yet
 	More   int              `json:"more"`
 	From   []string         `json:"from"`
+	ByRule bool             `json:"byRule,omitzero"` // not any choice does: groups of the rule say which
 }
 
 // Decide judges every artifact of one case. It is a pure function: the channel's
@@ -286,23 +288,38 @@ func (d *tally) judgeOpen(s *slot, v *Verdict) {
 // may still give one, a failed build may be repeated; whoever voted stays by it.
 func (d *tally) findNeeds(s *slot, v *Verdict) {
 	can := make([]bool, len(d.ch.Roster))
-	var from []string
 	for i := range s.ballots {
-		if can[i] = s.ballots[i].file == nil; can[i] {
-			from = append(from, d.ch.Roster[i])
-		}
+		can[i] = s.ballots[i].file == nil
 	}
 	for i := range v.Groups {
-		if more := d.ch.Rule.Missing(d.votersFor(s, v.Groups[i].SHA256), can); more >= 0 {
-			v.Needs = append(v.Needs, Need{v.Groups[i].SHA256, more, from})
+		if n, ok := d.need(d.votersFor(s, v.Groups[i].SHA256), can); ok {
+			n.SHA256 = v.Groups[i].SHA256
+			v.Needs = append(v.Needs, n)
 		}
 	}
 	if len(v.Needs) > 0 {
 		return
 	}
-	if more := d.ch.Rule.Missing(make([]bool, len(can)), can); more >= 0 {
-		v.Needs = append(v.Needs, Need{More: more, From: from})
+	if n, ok := d.need(make([]bool, len(can)), can); ok {
+		v.Needs = append(v.Needs, n)
 	}
+}
+
+// need finds the least number of operators out of can that would have to join the
+// set; false: all of them would not do.
+func (d *tally) need(set, can []bool) (Need, bool) {
+	n := Need{More: d.ch.Rule.Missing(set, can), From: []string{}}
+	if n.More < 0 {
+		return n, false
+	}
+	who, anyOf := d.ch.Rule.Joining(set, can)
+	for i, in := range who {
+		if in {
+			n.From = append(n.From, d.ch.Roster[i])
+		}
+	}
+	n.ByRule = !anyOf
+	return n, true
 }
 
 // completedAt returns when the vote arrived that completed the quorum, or the

@@ -1,6 +1,7 @@
 package quorum_test
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -294,6 +295,22 @@ func TestNeedsSayWhatWouldMakeItAgreed(t *testing.T) {
 	wantState(t, v, quorum.Conflicting, quorum.ReasonDiffer)
 	if len(v.Needs) != 2 || v.Needs[0].More != 1 || !slices.Equal(v.Needs[0].From, []string{"c"}) {
 		t.Errorf("needs %+v", v.Needs)
+	}
+}
+
+// With groups in groups not everybody who has no vote helps.
+func TestNeedsNameOnlyWhoHelps(t *testing.T) {
+	p := load(t, corekit.Head+corekit.Operators("a", "b", "c", "d", "e", "f")+corekit.Group("x", "2", "a", "b", "c")+
+		corekit.Group("y", "1", "d", "e", "f")+corekit.Group("g", `"all"`, "x", "y")+corekit.Channel("g"))
+	v := script("a=1 d=1 b=2").judge(t, p, nil, noon)
+	if len(v.Needs) != 2 || !reflect.DeepEqual(v.Needs[0], quorum.Need{SHA256: digest(1), More: 1, From: []string{"c"}}) ||
+		!reflect.DeepEqual(v.Needs[1], quorum.Need{SHA256: digest(2), More: 2, From: []string{"c", "e", "f"}, ByRule: true}) {
+		t.Errorf("needs %+v", v.Needs)
+	}
+	next := quorum.Explain(&v).Next
+	if len(next) != 2 || !strings.HasSuffix(next[0], "when c gives it too.") ||
+		!strings.HasSuffix(next[1], "when 2 more of c, e, f, as the rule groups them, give it too.") {
+		t.Errorf("next %q", next)
 	}
 }
 

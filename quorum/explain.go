@@ -360,8 +360,11 @@ func (v *Verdict) need(n Need) string {
 // who ends with the verb.
 func (n *Need) who() string {
 	who := fmt.Sprintf("%d more of %s", n.More, names(n.From))
-	if n.More == len(n.From) {
+	switch {
+	case n.More == len(n.From):
 		who = names(n.From)
+	case n.ByRule:
+		who += ", as the rule groups them,"
 	}
 	if who += " give"; n.More == 1 {
 		who += "s"

@@ -79,7 +79,7 @@ func TestExplainSaysWhatIsNeeded(t *testing.T) {
 	}{
 		{"one more of two", quorum.Verdict{State: quorum.Waiting, Reason: quorum.ReasonTooFew, Quorum: "distro",
 			Groups: []quorum.Group{explGroup(1, "berlin")}, Missing: []string{"osaka", "reading"},
-			Needs: []quorum.Need{{explDigest(1), 1, []string{"osaka", "reading"}}}},
+			Needs: []quorum.Need{{SHA256: explDigest(1), More: 1, From: []string{"osaka", "reading"}}}},
 			[]string{"1 operator gave this file so far", "quorum distro", "A (010101010101) meets the quorum when 1 more of osaka, reading gives it too.", "No answer from osaka, reading."}},
 		{"odd one out", quorum.Verdict{State: quorum.Held, Reason: quorum.ReasonDissent,
 			Groups: []quorum.Group{explGroup(1, "berlin", "osaka"), explGroup(2, "reading")}},

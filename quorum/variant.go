@@ -209,16 +209,14 @@ func (d *tally) judgeUncarried(s *slot, v *Verdict, g *Group) {
 // the file, or one for this digest without them.
 func (d *tally) needSignables(s *slot, digest statement.SHA256) (Need, bool) {
 	can := make([]bool, len(d.ch.Roster))
-	need := Need{SHA256: digest, More: -1}
+	need := Need{More: -1}
 	for op := range s.ballots {
 		f := s.ballots[op].file
-		if can[op] = f == nil || f.SHA256 == digest && !d.needs.complete(f); can[op] {
-			need.From = append(need.From, d.ch.Roster[op])
-		}
+		can[op] = f == nil || f.SHA256 == digest && !d.needs.complete(f)
 	}
 	try := func(set []bool) {
-		if more := d.ch.Rule.Missing(set, can); more >= 0 && (need.More < 0 || more < need.More) {
-			need.More = more
+		if n, ok := d.need(set, can); ok && (need.More < 0 || n.More < need.More) {
+			need = n
 		}
 	}
 	clear(d.set)
@@ -228,6 +226,7 @@ func (d *tally) needSignables(s *slot, digest statement.SHA256) (Need, bool) {
 			try(d.votersAlike(s, f, &d.needs))
 		}
 	}
+	need.SHA256 = digest
 	return need, need.More >= 0
 }
 

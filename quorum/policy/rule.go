@@ -68,6 +68,53 @@ func (r *Rule) Missing(set, can []bool) int {
 	return sum
 }
 
+// Joining returns who is in one of the smallest sets that [Rule.Missing] counts,
+// indexed like the roster, and whether any choice of that many of them is such a
+// set: with nested groups it need not be. Nobody is when none is missing, or when
+// all would not do.
+func (r *Rule) Joining(set, can []bool) (who []bool, anyOf bool) {
+	who = make([]bool, len(can))
+	missing := r.Missing(set, can)
+	if missing > 0 {
+		anyOf = r.join(set, can, who)
+	}
+	n := 0
+	for _, in := range who {
+		if in {
+			n++
+		}
+	}
+	return who, anyOf || missing == 1 || n == missing
+}
+
+// join adds the node's own to who, for a node that misses somebody and can get
+// there. It reports whether they are interchangeable.
+func (r *Rule) join(set, can, who []bool) bool {
+	if r.IsOperator() {
+		who[r.index] = true
+		return true
+	}
+	costs := make([]int, len(r.Members))
+	var possible []int
+	for i, m := range r.Members {
+		if costs[i] = m.Missing(set, can); costs[i] >= 0 {
+			possible = append(possible, costs[i])
+		}
+	}
+	slices.Sort(possible)
+	dearest, joined, operators, alike := possible[r.Need-1], 0, 0, false
+	for i, m := range r.Members {
+		if 0 < costs[i] && costs[i] <= dearest {
+			alike = m.join(set, can, who)
+			joined++
+			if m.IsOperator() {
+				operators++
+			}
+		}
+	}
+	return operators == joined || joined == 1 && alike
+}
+
 // CanSplit reports whether two sets of operators without a common member could
 // both meet the rule. That is when two different digests could both pass, since
 // an operator has one vote.

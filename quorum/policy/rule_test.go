@@ -145,6 +145,32 @@ func TestMissingIsThatOfAllSubsets(t *testing.T) {
 	})
 }
 
+func TestJoiningIsThoseOfTheSmallestSubsets(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n, operators := drawTree(rt)
+		c := n.load(t, operators)
+		all := uint(1)<<operators - 1
+		set := rapid.UintRange(0, all).Draw(rt, "set")
+		can := rapid.UintRange(0, all).Draw(rt, "can")
+		least := c.Rule.Missing(bools(c, set), bools(c, can))
+		var want uint
+		for add := range all + 1 {
+			if add&^can == 0 && add&set == 0 && bits.OnesCount(add) == least && n.passes(set|add) {
+				want |= add
+			}
+		}
+		who, anyOf := c.Rule.Joining(bools(c, set), bools(c, can))
+		if got := bools(c, want); !slices.Equal(who, got) {
+			rt.Fatalf("Joining(%b, %b) is %v, want %v", set, can, who, got)
+		}
+		for add := range all + 1 {
+			if anyOf && add&^want == 0 && bits.OnesCount(add) == least && !n.passes(set|add) {
+				rt.Fatalf("any of %b are said to do for %b, %b do not", want, set, add)
+			}
+		}
+	})
+}
+
 // More votes never hurt, and passing twice needs two sets.
 func TestPassesIsMonotone(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
