@@ -103,6 +103,9 @@ func TestDecideWithStops(t *testing.T) {
 			if all := strings.Join(append(text.Facts, text.Verdict), " "); (c.told > 0) != strings.Contains(all, "anna") || len(text.Next) == 0 {
 				t.Errorf("%+v", text)
 			}
+			if next := strings.Join(text.Next, " "); (c.state == quorum.Held) != strings.Contains(next, "quorate release") {
+				t.Errorf("what would change it: %q", next)
+			}
 		})
 	}
 }

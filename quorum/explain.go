@@ -292,7 +292,10 @@ func (v *Verdict) next() (out []string) {
 	case Disputed:
 		return []string{"Nothing takes the signature back. Compare the two builds; if the signed file is the bad one, publish a new version and tell your users."}
 	case Held:
-		return v.nextHeld()
+		if out = v.nextHeld(); len(v.Stops) > 0 {
+			out = append(out, "A maintainer holds it besides, and has to release it: quorate release.")
+		}
+		return out
 	case Unreachable:
 		return []string{"An operator that differs finds out why, and states what it builds now or takes its vote back; or a new version is built."}
 	case Conflicting:
