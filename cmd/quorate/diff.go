@@ -201,15 +201,18 @@ func (d *differ) pair(ctx context.Context, artifact string, x, y *difference.Gro
 		d.found.pairs = append(d.found.pairs, fmt.Sprintf("%s, %s and %s", render.Text(artifact), render.Text(x.Letter), render.Text(y.Letter)))
 	}
 	fmt.Fprintf(d.out, "%s  %s %s  %s %s\n", render.Text(artifact), render.Text(x.Letter), x.SHA256, render.Text(y.Letter), y.SHA256)
-	ctx, cancel := context.WithTimeout(ctx, d.Time)
-	defer cancel()
 	if !d.Members {
-		done, err := d.compareFiles(ctx, artifact, x, y)
+		limited, cancel := context.WithTimeout(ctx, d.Time)
+		done, err := d.compareFiles(limited, artifact, x, y)
+		cancel()
 		if done {
 			return
 		}
 		d.tell(err)
 	}
+	// With a time of its own: a program that hung has used up the other.
+	ctx, cancel := context.WithTimeout(ctx, d.Time)
+	defer cancel()
 	d.members(ctx, artifact, x, y)
 }
 
