@@ -127,11 +127,14 @@ func TestPagesInABrowser(t *testing.T) {
 	})
 	t.Run("narrow", func(t *testing.T) {
 		b.dark(t, false)
-		b.do(t, chromedp.EmulateViewport(390, 800))
-		b.open(t, w.page(alpm+"disputed"+arch))
-		b.picture(t, "narrow")
-		if wide := eval[int](t, b, `document.documentElement.scrollWidth`); wide > 390 {
-			t.Errorf("the page is %d wide on a screen of 390", wide)
+		b.do(t, chromedp.EmulateViewport(320, 700))
+		for name, url := range map[string]string{"disputed": w.page(alpm + "disputed" + arch), "all-different": w.page(alpm + "all-different" + arch), "overview": w.c.URL() + "/",
+			"targets": w.c.URL() + "/targets", "builders": w.c.URL() + "/builders", "builder": w.c.URL() + "/builders/bob", "alarms": w.c.URL() + "/alarms"} {
+			b.open(t, url)
+			b.picture(t, name+"-narrow")
+			if wide := eval[int](t, b, `document.documentElement.scrollWidth`); wide > 320 {
+				t.Errorf("%s is %d wide on a screen of 320", name, wide)
+			}
 		}
 	})
 }
