@@ -2,6 +2,8 @@ package coordinator_test
 
 import (
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -289,4 +291,47 @@ func TestPagesWithoutScript(t *testing.T) {
 		}
 	}
 	b.picture(t, "no-script")
+}
+
+// Of hundreds of files the page begins with the one on which builders differ, and
+// what was opened stays open when another takes its place.
+func TestPageBeginsWithWhatDiffers(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	files := map[string]string{}
+	for i := range 120 {
+		files[fmt.Sprintf("f%03d", i)] = "same"
+	}
+	target := "pkg:generic/big@1"
+	w.publish(build{builder: "alice", target: target, files: files})
+	files = maps.Clone(files)
+	files["f117"] = "other"
+	w.publish(build{builder: "bob", target: target, files: files})
+	w.sync()
+	b := newBrowser(t)
+	b.open(t, w.page(target))
+	first := func() []string {
+		return eval[[]string](t, b, `[document.querySelector(".grid tbody th").innerText, document.querySelector("#f0 h2 bdi, #f0 h2 .name").innerText]`)
+	}
+	if got := first(); !slices.Equal(got, []string{"f117", "f117"}) {
+		t.Errorf("the page begins with %q", got)
+	}
+	b.wantText(t, "Files 1 to 100 of 120")
+	if _, svg := w.fetch("/targets/" + caseID("core", target) + "/grid.svg"); !regexp.MustCompile(`(?s)>f117<.*>f000<`).Match(svg) {
+		t.Error("the picture does not begin with what differs")
+	}
+	eval[int](t, b, `document.querySelector("#f0 details").open = true;
+		window.updated = new Promise(done => document.addEventListener("quorate:updated", done, {once: true})); 0`)
+	b.do(t, chromedp.WaitVisible(chromedp.Search(`//*[@id="live"][contains(., "Live")]`)))
+	files = maps.Clone(files)
+	files["f005"] = "other"
+	w.publish(build{builder: "carol", target: target, files: files})
+	w.sync()
+	eval[int](t, b, `window.updated.then(() => 1)`)
+	if got := first(); !slices.Equal(got, []string{"f005", "f005"}) {
+		t.Errorf("the page begins with %q", got)
+	}
+	if got := eval[[]string](t, b, `Array.from(document.querySelectorAll("details[open]"), d => d.closest("section").dataset.file)`); !slices.Equal(got, []string{"f117"}) {
+		t.Errorf("open are %q", got)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"quorate/coordinator/store"
 	"quorate/coordinator/web"
 	"quorate/internal/api"
+	"quorate/internal/render"
 	"quorate/quorum"
 )
 
@@ -239,6 +240,7 @@ func (c *Coordinator) targetPageOf(r *http.Request) (any, error) {
 		p.Feed = "/v1/channels/" + t.Channel + "/feed.atom"
 		p.Commands = append(p.Commands, web.ActCommands(&p.Target, p.Channel, acts)...)
 	}
+	render.DifferingFirst(artifacts)
 	shown, err := window(r, &p.Shown, len(artifacts))
 	if err != nil {
 		return nil, err
@@ -297,6 +299,7 @@ func (c *Coordinator) picture(r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	render.DifferingFirst(artifacts)
 	data, err := web.Picture(web.PictureTitle(t.Channel, t.Case.Target, t.Stage, t.State), web.NewGrid(artifacts))
 	if err == nil && data == nil {
 		return nil, notFound("the grid is too large for a picture")

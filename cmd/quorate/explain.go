@@ -90,6 +90,7 @@ func explainTarget(t *api.TargetDetail) (out []string) {
 	}
 	out = append(out, fmt.Sprintf("%s %s has %s and %s.", render.Text(t.Target.Target), at,
 		plural(len(t.Artifacts), "file"), plural(len(t.Statements), "statement")))
+	render.DifferingFirst(t.Artifacts)
 	for i := range first(t.Artifacts) {
 		out = append(out, "", explainArtifact(&t.Artifacts[i]))
 	}

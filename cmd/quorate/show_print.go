@@ -59,6 +59,7 @@ func (p *printer) heading(channel, target, stage string) {
 
 func (p *printer) target(t *api.TargetDetail, s *shown) {
 	p.heading(t.Channel, t.Target.Target, t.Stage)
+	render.DifferingFirst(t.Artifacts)
 	verdicts := make([]quorum.Verdict, len(t.Artifacts))
 	for i := range t.Artifacts {
 		verdicts[i] = t.Artifacts[i].Verdict

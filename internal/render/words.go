@@ -1,13 +1,16 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"quorate/internal/api"
 	"quorate/internal/difference"
+	"quorate/quorum"
 	"quorate/quorum/act"
 )
 
@@ -144,6 +147,21 @@ func Factors(d *difference.Artifact) (list []difference.Factor, more string) {
 	}
 	return list, more
 }
+
+// DifferingFirst puts the files on which builders differ before the others: of
+// hundreds they are those that somebody looks for. Both parts keep their order.
+func DifferingFirst(artifacts []api.Artifact) {
+	place := func(a api.Artifact) int {
+		if len(a.Groups) > 1 || len(a.Late) > 0 || slices.Contains(differing, a.Reason) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(artifacts, func(a, b api.Artifact) int { return cmp.Compare(place(a), place(b)) })
+}
+
+// differing are the reasons by which builders of one digest differ in something else.
+var differing = []quorum.Reason{quorum.ReasonSHA512, quorum.ReasonSignable}
 
 // Built says when the builds of each group ran; empty where that is not known.
 func Built(groups []difference.Group) string {

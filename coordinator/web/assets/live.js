@@ -10,10 +10,10 @@
   }
 
   // A details element is told by its section and its place in there: sections may
-  // come in between.
+  // come in between, and those of files change their places.
   function each(main, f) {
     main.querySelectorAll("section").forEach(function (s) {
-      s.querySelectorAll("details").forEach(function (d, i) { f(d, s.getAttribute("aria-labelledby") + " " + i); });
+      s.querySelectorAll("details").forEach(function (d, i) { f(d, (s.dataset.file || s.getAttribute("aria-labelledby")) + " " + i); });
     });
   }
 
