@@ -81,7 +81,7 @@ func TestPagesInABrowser(t *testing.T) {
 		{"conflicting", []string{"A", "C", "B", "–"}, []string{"unreachable", "bob gave", "superseded"}},
 		{"all-different", []string{"A", "B", "C", "D"}, []string{"× unreachable", "No two operators gave the same bytes", "What would change it"}},
 		{"silent", []string{"A", "A", "✗", "–"}, []string{"… waiting", "no vote: the build failed", "needs 3 of 4", "failed"}},
-		{"disputed", []string{"A", "A", "A", "!"}, []string{"! disputed", "late: differs from what was signed", "Evidence file", "quorate wait"}},
+		{"disputed", []string{"A", "A", "A", "!"}, []string{"! disputed", "late: differs from what was signed", "Evidence file", "quorate wait --cert FILE hello-1-x86_64.pkg.tar.zst --channel core"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b.open(t, w.page(alpm+tt.name+arch))

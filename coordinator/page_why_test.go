@@ -110,13 +110,13 @@ func TestPageSaysWhyInABrowser(t *testing.T) {
 	hold := get[api.TargetDetail](s.world, "/v1/targets/"+caseID("core", plainHello)).Acts[0]
 	b.wantText(t,
 		"What stands in the way", "hold of pkg:generic/hello by anna", `"the compiler of carol, look at <b>gcc</b>\nand at the next line"`, "hold of channel core by anna",
-		"quorate release --channel core --after "+hold.ID.String()+" --key FILE --reason TEXT pkg:generic/hello", "quorate release --channel core --whole-channel --after",
+		"quorate release --channel core --after "+hold.ID.String()+" --nkey FILE --key FILE --reason TEXT pkg:generic/hello", "quorate release --channel core --whole-channel --after",
 		"What maintainers noted", "release of pkg:generic/hello by anna", "rebuild of", "note of", "attached text, 5 lines", `"<script>document.title='owned'</script> \u202egpj.exe `,
 		"upload-digest", "carol",
 		"What differs inside", "A and B: 64 of 313 members differ:", "a (content)", "the file", "14 further members",
 		"What goes with the difference", "gcc: ", "the one of B has 14.1.0",
 		"other tool", "slsa, signature good by ed25519:", "brought by gather from somewhere", "as it was found",
-		"quorate diff pkg:generic/hello --channel core", "quorate note --channel core --key FILE --reason TEXT pkg:generic/hello", "quorate rebuild ")
+		"quorate diff pkg:generic/hello --channel core", "quorate note --channel core --nkey FILE --key FILE --reason TEXT pkg:generic/hello", "quorate rebuild ")
 	eval[int](t, b, `document.querySelectorAll("details").forEach(d => d.open = true); 0`)
 	b.wantText(t, `"usr/\u202ebin/\u2066`+"\u05d0\u05d1"+`"`, `"usr/<img src=x onerror=\"document.title='owned'\">"`, longName)
 	shown := eval[string](t, b, `document.querySelector("pre.attached[dir=ltr] > bdi:only-child").textContent`)
@@ -184,7 +184,7 @@ func TestReleaseLineIsForAShell(t *testing.T) {
 		t.Errorf("the line turns around: %q", line)
 	}
 	out := must(exec.Command("bash", "-c", "quorate() { printf '%s\\0' \"$@\"; }; "+line).Output())(t)
-	want := []string{"release", "--channel", "core", "--artifact=" + name, "--after", hold.ID().String(), "--key", "FILE", "--reason", "TEXT", helloTarget, ""}
+	want := []string{"release", "--channel", "core", "--artifact=" + name, "--after", hold.ID().String(), "--nkey", "FILE", "--key", "FILE", "--reason", "TEXT", helloTarget, ""}
 	if got := strings.Split(string(out), "\x00"); !slices.Equal(got, want) {
 		t.Errorf("%q\nis %q\nwant %q", line, got, want)
 	}

@@ -47,7 +47,7 @@ func NewNotes(acts []api.Act, alarms []api.TargetAlarm) *Notes {
 	return n
 }
 
-// actLine is the command by which a maintainer acts. The key and the reason are
+// actLine is the command by which a maintainer acts. The files and the reason are
 // theirs to fill in.
 func actLine(kind act.Kind, s act.Subject, more ...string) string {
 	words := []string{"quorate", string(kind), "--channel", s.Channel}
@@ -60,7 +60,7 @@ func actLine(kind act.Kind, s act.Subject, more ...string) string {
 	if s.Artifact != "" {
 		words = append(words, "--artifact="+s.Artifact)
 	}
-	words = append(append(words, more...), "--key", "FILE", "--reason", "TEXT")
+	words = append(append(words, more...), "--nkey", "FILE", "--key", "FILE", "--reason", "TEXT")
 	if s.Target != "" {
 		words = append(words, s.Target)
 	}

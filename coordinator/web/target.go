@@ -10,6 +10,7 @@ import (
 	"quorate/internal/difference"
 	"quorate/internal/render"
 	"quorate/quorum"
+	"quorate/quorum/format"
 	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
@@ -57,14 +58,18 @@ func NewCommands(t *api.Target, artifacts []api.Artifact, statements []api.State
 		return slices.ContainsFunc(a.Requests, func(r api.Request) bool { return r.Refusal != nil })
 	})
 	if refused {
-		list = append(list, Command{"Ask the signer again, after its reason is mended", line("quorate", "redrive", "--target", t.Target)})
+		list = append(list, Command{"Ask the signer again, after its reason is mended", line("quorate", "redrive", "--nkey", "FILE", "--target", t.Target)})
 	}
 	if t.State != quorum.Signed {
 		list = append(list, Command{"Take your own vote back, on your build machine", line("quorate", "attest", "--state", "DIR", "--withdraw", "--target", t.Target)})
 	}
 	for i := range artifacts {
 		if len(artifacts[i].Signatures) > 0 {
-			list = append(list, Command{"Wait for the signature and verify it, beside the file", line("quorate", "wait", artifacts[i].Verdict.Artifact)})
+			by := "--public-key"
+			if format.IsOpenPGP(artifacts[i].Signatures[0].Format) {
+				by = "--cert"
+			}
+			list = append(list, Command{"Wait for the signature and verify it, beside the file", line("quorate", "wait", by, "FILE", artifacts[i].Verdict.Artifact)})
 			break
 		}
 	}
