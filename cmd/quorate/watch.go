@@ -162,7 +162,7 @@ func (w *watcher) json(e watchEvent) error {
 func sayEvent(e *api.Event) string {
 	switch {
 	case e.Act != nil:
-		return "channel " + render.Text(e.Channel) + "  " + render.Act(e.Act)
+		return "channel " + render.Text(e.Channel) + "  " + render.ActBy(e.Act) + ": " + render.ActWhy(e.Act) // the line has the time
 	case e.Alarm != nil:
 		return fmt.Sprintf("channel %s  ALARM %s: %s", render.Text(e.Channel), render.Text(e.Alarm.Code), render.AlarmText(*e.Alarm))
 	}

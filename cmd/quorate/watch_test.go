@@ -48,7 +48,7 @@ func TestWatchLines(t *testing.T) {
 	if strings.ContainsAny(text, "\x1b\u202e") || strings.Contains(text, "signed") {
 		t.Errorf("%q", text)
 	}
-	for _, want := range []string{"conflicting", "b.tar of pkg:a/b@1", "hold of", "by anna", "ALARM late-dissent"} {
+	for _, want := range []string{"conflicting", "b.tar of pkg:a/b@1", "hold of", `by anna: "line\nbreak`, "ALARM late-dissent"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %q", want, text)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"quorate/internal/difference"
 	"quorate/internal/render"
 	"quorate/quorum"
 	"quorate/quorum/policy"
@@ -247,5 +248,13 @@ func TestCutLeavesWholeCharacters(t *testing.T) {
 	}
 	if got := render.Cut("aé", 3); got != "aé" {
 		t.Errorf("%q was cut", got)
+	}
+}
+
+func TestBuiltSaysEachMinuteOnce(t *testing.T) {
+	noon := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	got := render.Built([]difference.Group{{Letter: "A", First: noon, Last: noon.Add(time.Hour)}, {Letter: "B", First: noon, Last: noon.Add(time.Second)}, {Letter: "C"}})
+	if want := "A from 2026-11-21 12:00Z to 2026-11-21 13:00Z; B at 2026-11-21 12:00Z"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

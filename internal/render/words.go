@@ -168,8 +168,12 @@ func Built(groups []difference.Group) string {
 	minute := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04Z") }
 	var parts []string
 	for _, g := range groups {
-		if !g.First.IsZero() {
-			parts = append(parts, fmt.Sprintf("%s from %s to %s", Text(g.Letter), minute(g.First), minute(g.Last)))
+		switch first, last := minute(g.First), minute(g.Last); {
+		case g.First.IsZero():
+		case first == last:
+			parts = append(parts, Text(g.Letter)+" at "+first)
+		default:
+			parts = append(parts, fmt.Sprintf("%s from %s to %s", Text(g.Letter), first, last))
 		}
 	}
 	return strings.Join(parts, "; ")
