@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"quorate/internal/api"
+	"quorate/internal/difference"
 	"quorate/internal/render"
 	"quorate/quorum"
 )
@@ -23,7 +24,7 @@ type explainCmd struct {
 
 // Help is shown by --help.
 func (explainCmd) Help() string {
-	return `Says in sentences what the verdict on each file is, who agrees and who differs, what maintainers did, which alarms there were, what would change it, and what happened when. "quorate show" has the same as a table.
+	return `Says in sentences what the verdict on each file is, who agrees and who differs, what differs inside of the files and what goes with it, what maintainers did, which alarms there were, what would change it, and what happened when. "quorate show" has the same as a table.
 
 Exit codes: those of "quorate show".`
 }
@@ -39,6 +40,7 @@ func (c *explainCmd) Run() error {
 	if err != nil {
 		return err
 	}
+	s.askDifferences(ctx, cl)
 	if err := s.addTargets(ctx, cl.Target); err != nil {
 		return err
 	}
@@ -48,7 +50,7 @@ func (c *explainCmd) Run() error {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		for _, p := range explainTarget(t) {
+		for _, p := range s.explainTarget(t) {
 			if !strings.HasPrefix(p, attachedBar) { // others' lines are not broken into what has no bar
 				p = render.Wrap(p, width, "")
 			}
@@ -83,7 +85,7 @@ func (s *shown) addTargets(ctx context.Context, read func(context.Context, strin
 
 // explainTarget says a target in paragraphs. All text that comes from others went
 // through package render or is quoted.
-func explainTarget(t *api.TargetDetail) (out []string) {
+func (s *shown) explainTarget(t *api.TargetDetail) (out []string) {
 	at := "in channel " + render.Text(t.Channel)
 	if t.Stage != "" {
 		at += " at stage " + render.Text(t.Stage)
@@ -93,6 +95,9 @@ func explainTarget(t *api.TargetDetail) (out []string) {
 	render.DifferingFirst(t.Artifacts)
 	for i := range first(t.Artifacts) {
 		out = append(out, "", explainArtifact(&t.Artifacts[i]))
+		if d := s.differencesOf(&t.Artifacts[i]); d != nil {
+			out = append(out, explainDifferences(d)...)
+		}
 	}
 	if more := len(t.Artifacts) - len(first(t.Artifacts)); more > 0 {
 		out = append(out, "", fmt.Sprintf("%s are not told; quorate show --json has all.", plural(more, "more file")))
@@ -130,6 +135,25 @@ func explainArtifact(a *api.Artifact) string {
 		text = append(text, fmt.Sprintf("It was signed in format %s%s with key %s at %s.", render.Text(string(s.Format)), ofFiles(s.Count), render.Text(s.Key), stamp(s.SignedAt)))
 	}
 	return strings.Join(append(text, e.Next...), " ")
+}
+
+// explainDifferences says what differs inside of the files and what goes with it.
+func explainDifferences(d *difference.Artifact) (out []string) {
+	for _, p := range render.Inside(d) {
+		out = append(out, fmt.Sprintf("Inside of %s and %s: %s.", render.Text(p.A), render.Text(p.B), render.Text(p.Text)))
+	}
+	factors, more := render.Factors(d)
+	if len(factors) == 0 {
+		return out
+	}
+	var said []string
+	for _, f := range factors {
+		said = append(said, render.Text(f.Kind)+" "+render.Text(f.Text))
+	}
+	if more != "" {
+		said = append(said, more)
+	}
+	return append(out, "What goes with the difference, the likeliest first, by what the builders say of themselves: "+strings.Join(said, ". ")+".")
 }
 
 // explainHolds says what stands, also where it gives no verdict yet.
