@@ -86,7 +86,8 @@ func (c *Coordinator) followEvents(after int64, wants map[want]*asking) (int64, 
 		for _, stored := range list {
 			after = stored.ID
 			var e api.Event
-			if json.Unmarshal(stored.Body, &e) != nil {
+			// What is about no file, such as a hold of a target, changes nothing here.
+			if json.Unmarshal(stored.Body, &e) != nil || e.Artifact == "" {
 				continue
 			}
 			id, err := store.ParseCaseID(e.TargetID)
