@@ -209,6 +209,26 @@ func TestPageFollowsActs(t *testing.T) {
 	}
 }
 
+// A hold of a whole channel is on the overview for as long as it stands.
+func TestOverviewShowsHoldsOfChannels(t *testing.T) {
+	s := newStaffed(t)
+	s.start()
+	b := newBrowser(t)
+	hold := s.do(act.Hold, onChannel, nil)
+	b.open(t, s.c.URL()+"/")
+	b.wantText(t, "hold of channel core by anna", "quorate release --channel core --whole-channel --after "+hold.ID().String())
+	b.wantAccessible(t)
+	b.picture(t, "overview-held")
+	b.dark(t, true)
+	b.open(t, s.c.URL()+"/")
+	b.wantAccessible(t)
+	s.do(act.Release, onChannel, hold)
+	b.open(t, s.c.URL()+"/")
+	if text := eval[string](t, b, "document.body.innerText"); strings.Contains(text, "hold of channel") {
+		t.Error("what was released still stands there")
+	}
+}
+
 // Dissent after the signature is compared like any other, and a withdrawal shows
 // no line that undoes it.
 func TestPageOfWhatIsSigned(t *testing.T) {

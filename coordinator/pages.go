@@ -16,6 +16,7 @@ import (
 	"quorate/internal/api"
 	"quorate/internal/render"
 	"quorate/quorum"
+	"quorate/quorum/act"
 )
 
 // pageRoutes adds the pages for people.
@@ -86,7 +87,8 @@ func (c *Coordinator) getAsset(w http.ResponseWriter, r *http.Request) {
 
 type overviewChannel struct {
 	api.Channel
-	Waiting []api.Target // those that wait longest
+	Waiting []api.Target     // those that wait longest
+	Hold    *web.StandingAct // of the whole channel; nil: there is none
 }
 
 // waitingShown is how many targets of a channel the overview names.
@@ -111,9 +113,30 @@ func (c *Coordinator) overviewPage(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		page.Channels = append(page.Channels, overviewChannel{ch, waiting})
+		hold, err := c.channelHold(ch.Name)
+		if err != nil {
+			return nil, err
+		}
+		page.Channels = append(page.Channels, overviewChannel{ch, waiting, hold})
 	}
 	return page, nil
+}
+
+// channelHold reads the hold of a whole channel, which no target's page need show.
+func (c *Coordinator) channelHold(channel string) (*web.StandingAct, error) {
+	chain, err := c.db.Chain(act.Subject{Channel: channel})
+	if err != nil || !chain.Held {
+		return nil, err
+	}
+	hold, err := c.db.ActBy(chain.Head)
+	if err != nil {
+		return nil, err
+	}
+	standing := web.NewNotes(toActs([]store.Act{hold}), nil).Standing
+	if len(standing) == 0 { // released since
+		return nil, nil
+	}
+	return &standing[0], nil
 }
 
 // waitingLongest lists the targets of a channel that have been open for longest.
