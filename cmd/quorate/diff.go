@@ -46,7 +46,7 @@ diffoscope opens files that nobody agreed on with dozens of programs. It runs wi
 
 With --attach a maintainer with the right "note" puts what is printed beside the target, where its page and "quorate show" have it; what is longer than 16 KiB is cut after a line. Nothing is attached unless everything was compared.
 
-Exit codes: 0 everything was compared, or nothing differs; 1 diffoscope failed or went over a limit, or no answer from the coordinator or bus, or ssh-keygen failed; 2 usage; 4 nothing is known of the target, or the note was not recorded in time; 5 the note was refused; 6 the coordinator gave another file than the builders voted for.`
+Exit codes: 0 compared, by the files or by the lists as far as there are any, or nothing differs; 1 diffoscope failed or went over a limit, or no answer from the coordinator or bus, or ssh-keygen failed; 2 usage; 4 nothing is known of the target, or the note was not recorded in time; 5 the note was refused; 6 the coordinator gave another file than the builders voted for.`
 }
 
 func (c *diffCmd) Run() error {
