@@ -21,7 +21,7 @@ type verifyCmd struct {
 	Policy    string `required:"" placeholder:"FILE" help:"Policy to judge by: yours, not the one that comes with the evidence."`
 	Cert      string `env:"QUORATE_CERT" placeholder:"FILE" help:"OpenPGP certificate that the signature must be by."`
 	Public    string `name:"public-key" env:"QUORATE_PUBLIC_KEY" placeholder:"FILE" help:"Public key for the other formats: PEM, SSH, or X.509 in PEM."`
-	Signature string `placeholder:"FILE" help:"The signature; without it FILE.sig, FILE.asc, or the first other that the key can have made."`
+	Signature string `placeholder:"FILE" help:"The signature; without it FILE.sig, FILE.asc, or the first other that the key made."`
 	Format    string `placeholder:"NAME" help:"Format of the signature; without it what the name of its file says, else openpgp."`
 	Evidence  string `placeholder:"FILE" help:"The evidence; without it FILE.evidence.json, or the FILE.KEY.evidence.json that has the signature."`
 	JSON      bool   `name:"json" help:"One JSON object."`
@@ -53,7 +53,9 @@ func (c *verifyCmd) Run() error {
 	return c.report(k)
 }
 
-// load reads the inputs. What is in them is judged later.
+// load reads the inputs. What is in them is judged later. A key can have made any of
+// several signatures beside the file, of which keys of its type made some: the first is
+// taken that is its own. If none is, the checks say what is wrong with the first.
 func (c *verifyCmd) load() (*checker, error) {
 	keys, err := needKeys(some(c.Cert), some(c.Public))
 	if err != nil {
@@ -64,19 +66,35 @@ func (c *verifyCmd) load() (*checker, error) {
 		return nil, err
 	}
 	_ = opened.Close()
-	sigPath, err := c.signaturePath(keys)
+	paths, err := c.signaturePaths(keys)
 	if err != nil {
 		return nil, err
 	}
+	file, err := hashFile(c.File)
+	if err != nil {
+		return nil, err
+	}
+	if len(paths) > 1 {
+		for _, path := range paths {
+			k, err := c.open(file, keys, path)
+			if err != nil {
+				return nil, err
+			}
+			if _, _, err := k.verifySignature(); err == nil && k.message == nil {
+				return k, nil
+			}
+		}
+	}
+	return c.open(file, keys, paths[0])
+}
+
+// open reads one signature and the evidence that has it.
+func (c *verifyCmd) open(file *hashedFile, keys []*sigcheck.Key, sigPath string) (*checker, error) {
 	sig, err := readInput(sigPath, maxMessage+maxSignature)
 	if err != nil {
 		return nil, err
 	}
 	f, err := c.formatOf(sigPath, sig)
-	if err != nil {
-		return nil, err
-	}
-	file, err := hashFile(c.File)
 	if err != nil {
 		return nil, err
 	}
@@ -100,30 +118,37 @@ func some(path string) []string {
 	return []string{path}
 }
 
-// signaturePath looks for the signatures that the keys can have made, in the order
-// of the table of formats.
-func (c *verifyCmd) signaturePath(keys []*sigcheck.Key) (string, error) {
+// signaturePaths looks for the signatures that the keys can have made, in the order
+// of the table of formats: at least one, and of OpenPGP one alone.
+func (c *verifyCmd) signaturePaths(keys []*sigcheck.Key) ([]string, error) {
 	if c.Signature != "" {
-		return c.Signature, nil
+		return some(c.Signature), nil
 	}
-	var paths, missing []string
-	for _, suffix := range suffixes(keys, policy.Format(c.Format)) {
+	var paths, there, missing []string
+	list := suffixes(keys, policy.Format(c.Format))
+	for _, suffix := range list {
 		if paths = append(paths, c.File+suffix); suffix == ".asc" {
 			paths = append(paths, messagePath(c.File, ""))
 		}
 	}
 	for _, path := range slices.Compact(paths) {
 		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return "", unreadable(path, err)
+			there = append(there, path)
+		} else if errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, render.Text(path))
+		} else {
+			return nil, unreadable(path, err)
 		}
-		missing = append(missing, render.Text(path))
 	}
-	if len(missing) == 0 {
-		return "", usageError("quorate verify --help", "the key makes no signatures of format %q", c.Format)
+	switch {
+	case len(there) > 0 && slices.Contains(list, ".asc"):
+		return there[:1], nil
+	case len(there) > 0:
+		return there, nil
+	case len(missing) == 0:
+		return nil, usageError("quorate verify --help", "the key makes no signatures of format %q", c.Format)
 	}
-	return "", usageError("quorate wait fetches it; --signature names it", "there is neither %s", strings.Join(missing, " nor "))
+	return nil, usageError("quorate wait fetches it; --signature names it", "there is neither %s", strings.Join(missing, " nor "))
 }
 
 // suffixes are those of the formats that one of the keys can have made, or of the
