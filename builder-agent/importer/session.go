@@ -37,11 +37,11 @@ type Find struct {
 
 // Settled is what a coordinator said of one find.
 type Settled struct {
-	ID      statement.SHA256 // of the evidence
+	ID      statement.SHA256 // of the evidence: what was recorded is known by it
 	Origin  string
 	Channel string
-	Reason  *spool.Reason // nil: recorded
-	Message statement.SHA256
+	Reason  *spool.Reason    // nil: recorded
+	Message statement.SHA256 // of the bytes that were sent: what was rejected is known by it
 }
 
 // Session carries what is found to the record. One goroutine uses it, and one

@@ -43,7 +43,7 @@ With --watch a folder, such as a git checkout that something else pulls, is look
 
 A channel that the coordinator at --server does not know is refused before anything is sent: the record keeps for ever what it once has. Without a coordinator in reach this is not checked; the first statement that is rejected for it then ends the import.
 
-Standard output has one line for each statement: "recorded ID ORIGIN" or "rejected ID CODE ORIGIN".
+Standard output has one line for each statement: "recorded ID ORIGIN", with the ID of the statement, or "rejected ID CODE ORIGIN", with that which quorate importer status has.
 
 Exit codes: 0 everything was recorded, or there was nothing new; 2 usage, an unknown channel, or a file that cannot be a statement of that kind; 5 something was rejected, the codes are on standard error; 4 no coordinator confirmed in time, what was read is in the spool.`
 }
@@ -188,7 +188,7 @@ func (b *bringer) tell(s importer.Settled) {
 	if s.Reason.Code == quorum.CodeUnknownChannel && s.Channel == b.session.Channel() {
 		b.unknown = s.Reason
 	}
-	fmt.Fprintln(b.out, "rejected", s.ID, render.Text(string(s.Reason.Code)), render.Text(s.Origin))
+	fmt.Fprintln(b.out, "rejected", s.Message, render.Text(string(s.Reason.Code)), render.Text(s.Origin))
 }
 
 // skip says why a file is not brought, once for each reason.

@@ -69,6 +69,11 @@ func TestImportTree(t *testing.T) {
 	if len(rejected.Rejected) != 2 || rejected.Rejected[0].Subject != "quorate.foreign.core.gather" {
 		t.Errorf("rejected: %+v", rejected)
 	}
+	for _, known := range rejected.Rejected {
+		if !slices.ContainsFunc(got, func(line string) bool { return strings.HasPrefix(line, "rejected "+known.SHA256.String()+" ") }) {
+			t.Errorf("no line has the id %s that the record knows:\n%s", known.SHA256, strings.Join(got, "\n"))
+		}
+	}
 }
 
 // checkShown looks at one statement as people and programs see it.
