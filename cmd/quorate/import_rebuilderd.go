@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -44,7 +46,9 @@ type instance struct {
 	patience time.Duration // how long it may fail; zero: for ever
 	http     *http.Client
 
-	after  int64 // last build that was read; -1: not loaded yet
+	after  int64  // last build that was read; -1: not loaded yet
+	sick   string // what was last answered with an error of the instance
+	tries  int    // how often
 	pause  time.Duration
 	next   time.Time // not before
 	failed time.Time // since when; zero: it answered last time
@@ -59,8 +63,12 @@ type instanceMark struct {
 
 func newInstance(u *url.URL, state, channel string, patience time.Duration) *instance {
 	sum := sha256.Sum256([]byte(channel + "\n" + u.String()))
+	limit := instanceLimit
+	if patience > 0 {
+		limit = min(limit, patience) // it may be silent no longer than that
+	}
 	return &instance{base: u, file: filepath.Join(state, instanceMarker+hex.EncodeToString(sum[:8])+".json"), patience: patience, after: -1,
-		http: &http.Client{Timeout: instanceLimit, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+		http: &http.Client{Timeout: limit, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 // look reads the builds that are new. While the instance fails it is left alone
@@ -85,12 +93,20 @@ func (i *instance) look(ctx context.Context, b *bringer) error {
 			return nil
 		}
 		if down.final || time.Since(i.failed)+wait > i.patience {
-			return &exitError{exitFailure, down, "is it the address of an instance of rebuilderd, without api/v1?"}
+			return &exitError{exitFailure, down, i.hint(down)}
 		}
 		if err := rest.For(ctx, wait); err != nil {
 			return err
 		}
 	}
+}
+
+// hint says what to do about a failure that did not pass.
+func (i *instance) hint(e *instanceError) string {
+	if i.after > 0 || !e.final {
+		return "the next import goes on where this one stopped; --wait waits longer"
+	}
+	return "is it the address of an instance of rebuilderd, without api/v1?"
 }
 
 // fail says that the instance failed, once in a row, and returns how long to leave
@@ -115,7 +131,8 @@ func (e *instanceError) Error() string { return e.err.Error() }
 func (e *instanceError) Unwrap() error { return e.err }
 
 // follow reads pages of builds until there is none. The number is moved on when
-// everything up to there is in the spool: a crash reads a page once more.
+// everything up to there is in the spool, after a page or at a failure: a crash reads
+// a page once more.
 func (i *instance) follow(ctx context.Context, b *bringer) error {
 	if i.after < 0 {
 		if err := i.load(ctx, b.session.Channel()); err != nil {
@@ -132,13 +149,12 @@ func (i *instance) follow(ctx context.Context, b *bringer) error {
 			if r.ID <= last {
 				return &instanceError{err: fmt.Errorf("%s: builds are not in the order of their numbers", i.base.Redacted()), final: true}
 			}
+			if r.Status != statusFailed {
+				if err := i.build(ctx, b, r.ID); err != nil {
+					return cmp.Or(i.save(b.session.Channel(), last), err)
+				}
+			}
 			last = r.ID
-			if r.Status == statusFailed {
-				continue
-			}
-			if err := i.build(ctx, b, r.ID); err != nil {
-				return err
-			}
 		}
 		if err := i.save(b.session.Channel(), last); err != nil {
 			return err
@@ -174,6 +190,9 @@ func (i *instance) load(ctx context.Context, channel string) error {
 }
 
 func (i *instance) save(channel string, after int64) error {
+	if after == i.after {
+		return nil
+	}
 	data, err := json.Marshal(instanceMark{i.base.String(), channel, after}, json.Deterministic(true))
 	if err == nil {
 		err = durable.WriteFile(i.file, append(data, '\n'))
@@ -219,11 +238,15 @@ func (i *instance) decode(data []byte, into any) error {
 // build brings the attestations of one build.
 func (i *instance) build(ctx context.Context, b *bringer, id int64) error {
 	number := strconv.FormatInt(id, 10)
-	data, status, err := i.get(ctx, maxBuildsList, "", "builds", number, "artifacts")
-	if status == http.StatusNotFound {
+	path := []string{"builds", number, "artifacts"}
+	data, status, err := i.get(ctx, maxBuildsList, "", path...)
+	switch {
+	case status == http.StatusNotFound:
 		return nil // it was removed meanwhile
-	}
-	if err != nil {
+	case i.givesUp(status, err, path):
+		i.skip(b, path, err)
+		return nil
+	case err != nil:
 		return err
 	}
 	var artifacts []rebuild
@@ -234,24 +257,60 @@ func (i *instance) build(ctx context.Context, b *bringer, id int64) error {
 		if a.Status != statusGood || a.HasAttestation != nil && !*a.HasAttestation {
 			continue
 		}
-		path := []string{"builds", number, "artifacts", strconv.FormatInt(a.ID, 10), "attestation"}
-		link, status, err := i.get(ctx, evidence.MaxBody, "", path...)
-		if status == http.StatusNotFound {
-			continue
-		}
-		if err != nil {
+		if err := i.attestation(ctx, b, append(path, strconv.FormatInt(a.ID, 10), "attestation")...); err != nil {
 			return err
-		}
-		origin := i.address(path...).String()
-		err = b.take(ctx, importer.Find{Bundle: evidence.Bundle{Kind: evidence.Rebuilderd, Body: link}, Origin: origin})
-		if stop := fatal(err); stop != nil {
-			return stop
-		}
-		if err != nil {
-			b.skip(origin, err)
 		}
 	}
 	return nil
+}
+
+// attestation brings one attestation.
+func (i *instance) attestation(ctx context.Context, b *bringer, path ...string) error {
+	origin := i.address(path...).String()
+	link, status, err := i.get(ctx, evidence.MaxBody, "", path...)
+	switch {
+	case status == http.StatusNotFound:
+		return nil
+	case i.givesUp(status, err, path):
+		i.skip(b, path, err)
+		return nil
+	case err != nil:
+		return err
+	}
+	err = b.take(ctx, importer.Find{Bundle: evidence.Bundle{Kind: evidence.Rebuilderd, Body: link}, Origin: origin})
+	if stop := fatal(err); stop != nil {
+		return stop
+	}
+	if err != nil {
+		b.skip(origin, err)
+	}
+	return nil
+}
+
+// sickTries is how often something is asked for that the instance answers with an
+// error of its own, with growing pauses: half a minute altogether.
+const sickTries = 6
+
+// givesUp reports whether something cannot be had, although its instance answers: it
+// must not keep back for ever what comes after it.
+func (i *instance) givesUp(status int, err error, path []string) bool {
+	if errors.Is(err, errTooLong) {
+		return true
+	}
+	if status != http.StatusInternalServerError {
+		return false
+	}
+	if what := strings.Join(path, "/"); i.sick != what {
+		i.sick, i.tries = what, 0
+	}
+	i.tries++
+	return i.tries >= sickTries
+}
+
+// skip says that something cannot be had.
+func (i *instance) skip(b *bringer, path []string, err error) {
+	origin := i.address(path...)
+	b.skip(origin.String(), errors.New(strings.TrimPrefix(err.Error(), origin.Redacted()+": ")))
 }
 
 func (i *instance) address(path ...string) *url.URL {
@@ -283,10 +342,12 @@ func (i *instance) get(ctx context.Context, limit int64, query string, path ...s
 	case err != nil:
 		return nil, resp.StatusCode, &instanceError{err: fmt.Errorf("%s: %w", address.Redacted(), err)}
 	case int64(len(data)) > limit:
-		return nil, resp.StatusCode, &instanceError{err: fmt.Errorf("%s: more than %d bytes", address.Redacted(), limit), final: true}
+		return nil, resp.StatusCode, &instanceError{err: fmt.Errorf("%s: %w than %d bytes", address.Redacted(), errTooLong, limit), final: true}
 	}
 	return data, resp.StatusCode, nil
 }
+
+var errTooLong = errors.New("more")
 
 func statusError(address *url.URL, resp *http.Response) error {
 	e := &instanceError{err: fmt.Errorf("%s: answers %s", address.Redacted(), render.Text(resp.Status))}

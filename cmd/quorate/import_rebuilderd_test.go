@@ -32,6 +32,8 @@ type rebuilder struct {
 	builds []fakeBuild
 	faults []int    // status of the next answers; 0: none
 	asked  []string // paths with their queries
+	sick   string   // path that is always answered with an error
+	long   string   // path that is answered without end
 }
 
 type fakeBuild struct {
@@ -59,7 +61,14 @@ func newRebuilder(t testing.TB, number int) *rebuilder {
 				return
 			}
 		}
-		mux.ServeHTTP(w, q)
+		switch asked := r.asked[len(r.asked)-1]; asked {
+		case r.sick:
+			w.WriteHeader(http.StatusInternalServerError)
+		case r.long:
+			_, _ = w.Write(make([]byte, evidence.MaxBody+1))
+		default:
+			mux.ServeHTTP(w, q)
+		}
 	}))
 	t.Cleanup(r.Server.Close)
 	return r
@@ -233,5 +242,50 @@ func TestImportOutlivesFailures(t *testing.T) {
 	defer html.Close()
 	if err := w.command("rebuilderd", html.URL).run(t.Context(), newLines()); exitCodeOf(err) != exitFailure {
 		t.Errorf("no instance: %v", err)
+	}
+}
+
+// TestImportPassesOverSickBuilds: what the instance cannot give does not keep back what
+// comes after it, and what was read before a failure is not asked for again.
+func TestImportPassesOverSickBuilds(t *testing.T) {
+	defer func(was time.Duration) { firstInstance = was }(firstInstance)
+	firstInstance = time.Millisecond
+	w := newRecord(t, rebuilderPolicy())
+	one := newRebuilder(t, 0)
+	for id := range int64(5) {
+		one.add(id+1, "GOOD", fmt.Sprintf("zlib-1.%d.pkg", id+1))
+	}
+	one.sick, one.long = "builds/2/artifacts/20/attestation", "builds/4/artifacts/40/attestation"
+	if got := w.bring("rebuilderd", one.address()); len(got) != 3 {
+		t.Errorf("brought %q", got)
+	}
+	times := map[string]int{}
+	for _, a := range one.since() {
+		times[a]++
+	}
+	if times["builds/1/artifacts"] != 1 || times[one.sick] != sickTries || times[one.long] != 1 {
+		t.Errorf("asked %v", times)
+	}
+	if got := w.bring("rebuilderd", one.address()); len(got) != 0 || !slices.Contains(one.since(), "builds?limit=100&after=5") {
+		t.Errorf("brought %q", got)
+	}
+}
+
+// TestImportDoesNotWaitForSilence: --wait is also how long one request may take.
+func TestImportDoesNotWaitForSilence(t *testing.T) {
+	w := newRecord(t, rebuilderPolicy())
+	end := make(chan struct{})
+	mute := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		select {
+		case <-q.Context().Done():
+		case <-end:
+		}
+	}))
+	defer mute.Close()
+	defer close(end)
+	c := w.command("rebuilderd", mute.URL)
+	c.Wait = 10 * time.Millisecond
+	if err := c.run(t.Context(), newLines()); exitCodeOf(err) != exitFailure || !strings.Contains(err.Error(), "Client.Timeout") {
+		t.Errorf("a mute instance: %v", err)
 	}
 }
