@@ -45,7 +45,7 @@ A channel that the coordinator at --server does not know is refused before anyth
 
 Standard output has one line for each statement: "recorded ID ORIGIN", with the ID of the statement, or "rejected ID CODE ORIGIN", with that which quorate importer status has.
 
-Exit codes: 0 everything was recorded, or there was nothing new; 2 usage, an unknown channel, or a file that cannot be a statement of that kind; 5 something was rejected, the codes are on standard error; 4 no coordinator confirmed in time, what was read is in the spool.`
+Exit codes: 0 everything was recorded, or there was nothing new; 1 an instance of rebuilderd does not answer, or git holds the lock of a checkout; 2 usage, an unknown channel, or a file that cannot be a statement of that kind; 5 something was rejected, the codes are on standard error; 4 no coordinator confirmed in time, what was read is in the spool.`
 }
 
 func (c *importCmd) Run() error {
@@ -126,7 +126,7 @@ func (c *importCmd) sources(kind evidence.Kind) (list []origin, err error) {
 		case remote:
 			list = append(list, newInstance(u, c.State, c.Channel, c.patience()))
 		default:
-			t, err := newFolder(name, kind, c.Keys)
+			t, err := newFolder(name, kind, c.Keys, lockWait{limit: c.Wait, goOn: c.Watch})
 			if err != nil {
 				return nil, err
 			}
@@ -146,10 +146,13 @@ func (c *importCmd) patience() time.Duration {
 
 func (c *importCmd) bring(ctx context.Context, b *bringer, sources []origin) error {
 	for {
+		var failed error
 		for _, s := range sources {
-			if err := s.look(ctx, b); err != nil {
+			err := s.look(ctx, b)
+			if err != nil && !oneSource(err) {
 				return err
 			}
+			failed = errors.Join(failed, err)
 		}
 		if err := b.session.Flush(ctx); err != nil {
 			return err
@@ -158,7 +161,7 @@ func (c *importCmd) bring(ctx context.Context, b *bringer, sources []origin) err
 			return err
 		}
 		if !c.Watch {
-			return errors.Join(b.refusal(), b.rejection())
+			return errors.Join(b.refusal(), b.rejection(), failed)
 		}
 		if err := rest.For(ctx, c.Interval); err != nil {
 			return err
@@ -240,4 +243,10 @@ func (b *bringer) finish() {
 		text += ", " + plural(b.skipped, "file") + " not brought"
 	}
 	say("%s", text)
+}
+
+// oneSource reports whether only one source could not be read; the others still are.
+func oneSource(err error) bool {
+	var down *instanceError
+	return errors.As(err, &down) || errors.Is(err, errLocked)
 }

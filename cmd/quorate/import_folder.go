@@ -29,19 +29,20 @@ type folder struct {
 	keys keyBox
 	done map[string][2]treewalk.Stamp // what was brought, and its signature
 	some bool                         // something of the kind was there, or it was said that nothing is
+	lock lockWait
 }
 
-func newFolder(name string, kind evidence.Kind, keys string) (*folder, error) {
+func newFolder(name string, kind evidence.Kind, keys string, lock lockWait) (*folder, error) {
 	if _, err := os.Stat(name); err != nil {
 		return nil, unreadable(name, err)
 	}
-	return &folder{name: name, abs: absolute(name), kind: kind, keys: keyBox{dir: keys, beside: name}, done: map[string][2]treewalk.Stamp{}}, nil
+	return &folder{name: name, abs: absolute(name), kind: kind, keys: keyBox{dir: keys, beside: name}, done: map[string][2]treewalk.Stamp{}, lock: lock}, nil
 }
 
 // look reads what is new or changed.
 func (d *folder) look(ctx context.Context, b *bringer) error {
-	if busy(d.abs) {
-		return nil // git is writing the checkout
+	if held, err := d.lock.look(ctx, d.abs); held || err != nil {
+		return err
 	}
 	if signedOpenPGP(d.kind) {
 		renewed, err := d.keys.load()
@@ -82,13 +83,6 @@ var lookedFor = map[evidence.Kind]string{
 	evidence.BuildInfo:  "files named *.buildinfo",
 	evidence.NarInfo:    "files named *.narinfo",
 	evidence.DSSE:       "DSSE envelopes in JSON, under any name",
-}
-
-// busy reports whether git holds the lock of the checkout's index: what is there
-// now may be half of the old and half of the new.
-func busy(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, ".git", "index.lock"))
-	return err == nil
 }
 
 func signedOpenPGP(k evidence.Kind) bool {
