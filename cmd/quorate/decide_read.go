@@ -163,10 +163,13 @@ func (s *source) read(e treewalk.Entry) found {
 		return f
 	}
 	b, err := s.bundle(e, &f)
-	if err == nil && !f.nothing {
-		s.judge(b, &f)
-	} else {
+	switch {
+	case err != nil:
 		f.err = err
+	case f.nothing && s.single: // in a folder it is passed over; who names it wants it read
+		f.nothing, f.err = false, evidence.Refuse("", evidence.CodeWrongKind, "file", "is no statement of a kind that is known")
+	case !f.nothing:
+		s.judge(b, &f)
 	}
 	return f
 }

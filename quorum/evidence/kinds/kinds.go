@@ -61,7 +61,7 @@ func Detect(name string, body []byte) (evidence.Kind, bool) {
 	switch {
 	case has("dsseEnvelope"), has("payloadType"):
 		return evidence.DSSE, true
-	case !has("signed") || !has("products"):
+	case !strings.HasSuffix(name, ".link") && (!has("signed") || !has("products")):
 		return "", false
 	case has("other_headers"):
 		return evidence.Link, true

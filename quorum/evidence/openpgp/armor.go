@@ -37,6 +37,11 @@ func dearmor(field, want string, data []byte) ([]byte, error) {
 		return nil, refuse("", field, "the last line is not END %s", want)
 	}
 	lines = lines[1:last]
+	for _, line := range lines {
+		if bytes.HasPrefix(line, []byte("-----")) {
+			return nil, refuse("", field, "holds more than one %s", want)
+		}
+	}
 	for len(lines) > 0 && len(lines[0]) > 0 { // "Version: ..." and its like mean nothing
 		if !bytes.Contains(lines[0], []byte(":")) {
 			return nil, refuse("", field, "no empty line before the data")

@@ -65,6 +65,9 @@ func TestKeyFileRefused(t *testing.T) {
 			wantError(t, err, tt.code, "key file")
 		})
 	}
+	if _, err := openpgp.ParseKey(fpr, slices.Concat(block, block)); !strings.Contains(err.Error(), "holds more than one PGP PUBLIC KEY BLOCK") {
+		t.Errorf("two blocks in one file are refused with %v", err)
+	}
 	if _, err := openpgp.ParseKey(fpr, secret.Bytes()); !strings.Contains(err.Error(), "secret key") {
 		t.Errorf("a secret key is refused with %v", err)
 	}
