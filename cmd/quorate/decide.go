@@ -18,6 +18,7 @@ import (
 
 type decideCmd struct {
 	evidenceFlags
+	formatFlags
 	Channel    string   `placeholder:"NAME" help:"Only this channel of the policy; every channel that the target belongs to without it."`
 	JSON       bool     `name:"json" xor:"form" help:"One JSON object a line: what counts for nobody, then the artifacts."`
 	HTML       bool     `name:"html" xor:"form" help:"One page without scripts."`
@@ -32,8 +33,12 @@ type evidenceFlags struct {
 	Policy string `placeholder:"FILE" help:"Policy to judge by."`
 	At     string `placeholder:"TIME" help:"Judge as of this time (2027-01-31 or RFC 3339); now without it."`
 	Keys   string `placeholder:"DIR" help:"OpenPGP key files of the pinned keys; the policy's keys, or builder-keys beside the statements, without it."`
-	Layout string `placeholder:"FILE" help:"An in-toto layout that you trust: the keys in it are used where the policy pins them."`
 	Name   string `placeholder:"NAME" help:"What is released, for pkg:generic/NAME@RELEASE; the folder's name without it."`
+}
+
+// formatFlags are for statements that are no lists.
+type formatFlags struct {
+	Layout string `placeholder:"FILE" help:"An in-toto layout that you trust: the keys in it are used where the policy pins them."`
 	Target string `placeholder:"PURL" help:"Target of statements whose format names none; each file is a target of its own without it."`
 }
 
@@ -55,7 +60,7 @@ func (c *decideCmd) run(w io.Writer) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	j, err := c.juror(c.Paths)
+	j, err := c.juror(c.Paths, c.formatFlags)
 	if err != nil {
 		return err
 	}
@@ -96,19 +101,19 @@ func (c *decideCmd) hasChannel(p *policy.Policy) error {
 }
 
 // juror prepares what reads and judges statements.
-func (c *evidenceFlags) juror(paths []string) (*juror, error) {
+func (c *evidenceFlags) juror(paths []string, f formatFlags) (*juror, error) {
 	at, err := parseAt(c.At)
 	if err != nil {
 		return nil, err
 	}
-	j := &juror{at: at, naming: evidence.Naming{Name: c.Name, Target: c.Target}}
+	j := &juror{at: at, naming: evidence.Naming{Name: c.Name, Target: f.Target}}
 	if c.Policy != "" {
 		if j.policy, err = loadPolicyAt(c.Policy, at); err != nil {
 			return nil, err
 		}
 		j.roll = evidence.NewRoll(j.policy)
 	}
-	return j, c.loadKeys(j, paths)
+	return j, c.loadKeys(j, paths, f.Layout)
 }
 
 func loadPolicyAt(path string, at time.Time) (*policy.Policy, error) {

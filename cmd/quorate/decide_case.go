@@ -123,13 +123,13 @@ const (
 // inChannels adds the vote to every channel of the policy that is for the target
 // and has the operator in its quorum, and reports whether there is one.
 func (t *taker) inChannels(f *found, c evidence.Case) (added bool, err error) {
-	code, msg := codeNoChannel, "no channel of the policy is for "+render.Text(c.Target)+"; --name and --target say what is released"
+	code, msg := codeNoChannel, noChannel(c.Target)+"; --name and --target say what is released"
 	for _, ch := range t.j.policy.Channels {
 		if !ch.Matches(c.Target) || t.c.Channel != "" && ch.Name != t.c.Channel {
 			continue
 		}
 		if ch.Index(f.vote.Builder.Operator) < 0 {
-			code, msg = codeNotInIt, fmt.Sprintf("operator %s of builder %s is not in the quorum of channel %s", f.vote.Builder.Operator, f.vote.Builder.Name, ch.Name)
+			code, msg = codeNotInIt, notInIt(f, ch)
 			continue
 		}
 		if err := t.inChannel(f, ch.Name, c.Target, c.Stage, f.vote.Observe(f.statement, c)); err != nil {
@@ -141,6 +141,12 @@ func (t *taker) inChannels(f *found, c evidence.Case) (added bool, err error) {
 		return true, nil
 	}
 	return false, t.reject.add(rejection{"rejected", f.path, code, fmt.Sprintf("%s (%s)", msg, code)})
+}
+
+func noChannel(target string) string { return "no channel of the policy is for " + render.Text(target) }
+
+func notInIt(f *found, ch *policy.Channel) string {
+	return fmt.Sprintf("operator %s of builder %s is not in the quorum of channel %s", f.vote.Builder.Operator, f.vote.Builder.Name, ch.Name)
 }
 
 func (t *taker) inChannel(f *found, channel, target, stage string, o quorum.Observation) error {

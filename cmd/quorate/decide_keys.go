@@ -34,7 +34,7 @@ var keySuffixes = []string{".gpg", ".pgp", ".asc", ".key"}
 
 // loadKeys reads the key material for the fingerprints that the policy pins,
 // and without a policy everything in the folder.
-func (c *evidenceFlags) loadKeys(j *juror, paths []string) error {
+func (c *evidenceFlags) loadKeys(j *juror, paths []string, layout string) error {
 	var pins []string
 	if j.policy != nil {
 		var err error
@@ -49,7 +49,7 @@ func (c *evidenceFlags) loadKeys(j *juror, paths []string) error {
 	}
 	j.keyFiles = files
 	keys := certificates(files, func(f openpgp.Fingerprint) bool { return j.policy == nil || slices.Contains(pins, f.String()) })
-	if keys, err = c.addLayout(j, keys, pins); err != nil {
+	if keys, err = addLayout(j, layout, keys, pins); err != nil {
 		return err
 	}
 	missingKeys(pins, keys, dir)
@@ -162,17 +162,17 @@ func inParallel(n int, do func(int)) {
 // addLayout adds the pinned keys of an in-toto layout. A layout vouches for the
 // fingerprints in it, so only one that was named is read, never one that lies
 // beside the statements.
-func (c *evidenceFlags) addLayout(j *juror, keys []*openpgp.Key, pins []string) ([]*openpgp.Key, error) {
-	if c.Layout == "" {
+func addLayout(j *juror, layout string, keys []*openpgp.Key, pins []string) ([]*openpgp.Key, error) {
+	if layout == "" {
 		return keys, nil
 	}
-	data, err := readInput(c.Layout, evidence.MaxBody)
+	data, err := readInput(layout, evidence.MaxBody)
 	if err != nil {
 		return nil, err
 	}
 	l, err := link.ReadLayout(data, nil, j.at)
 	if err != nil {
-		return nil, usageError("--at judges as of another time", "%s: %w", render.Text(c.Layout), err)
+		return nil, usageError("--at judges as of another time", "%s: %w", render.Text(layout), err)
 	}
 	for _, k := range l.Keys {
 		have := func(o *openpgp.Key) bool { return o.Fingerprint() == k.Fingerprint() }

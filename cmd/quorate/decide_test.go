@@ -268,8 +268,9 @@ func TestDecideOtherFormats(t *testing.T) {
 	for _, set := range []string{"rebuilderd-attestation", "debian-buildinfo", "in-toto-link-gpg", "dsse", "nix-narinfo"} {
 		paths = append(paths, realData(t, set))
 	}
-	flags := evidenceFlags{Policy: inFile(t, otherPolicy), Keys: paths[1], Layout: filepath.Join(paths[2], "test.layout")}
-	out := decideOut(t, exitOK, decideCmd{evidenceFlags: flags, Paths: paths})
+	flags := evidenceFlags{Policy: inFile(t, otherPolicy), Keys: paths[1]}
+	layout := formatFlags{Layout: filepath.Join(paths[2], "test.layout")}
+	out := decideOut(t, exitOK, decideCmd{evidenceFlags: flags, formatFlags: layout, Paths: paths})
 	for _, parts := range [][]string{
 		{"agreed       1, needs 1 of 5 ", "pkg:generic/filesystem-2025.10.12-1-any.pkg.tar.zst"},
 		{"agreed       1, needs 1 of 5 ", "pkg:generic/file.bin"}, // two keys of one operator
@@ -283,8 +284,8 @@ func TestDecideOtherFormats(t *testing.T) {
 	if n := strings.Count(out, "\n"); n != 15 {
 		t.Errorf("%d artifacts, want 15:\n%s", n, out)
 	}
-	flags.Layout = filepath.Join(paths[2], "root.layout")
-	err := (&decideCmd{evidenceFlags: flags, Count: "good", Paths: paths}).run(&bytes.Buffer{})
+	layout.Layout = filepath.Join(paths[2], "root.layout")
+	err := (&decideCmd{evidenceFlags: flags, formatFlags: layout, Count: "good", Paths: paths}).run(&bytes.Buffer{})
 	if codeOf(err) != exitUsage || !strings.Contains(err.Error(), "(expired)") || !strings.Contains(err.Error(), "signed.expires") {
 		t.Errorf("an expired layout: %v", err)
 	}

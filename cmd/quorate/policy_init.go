@@ -42,7 +42,7 @@ func (c *policyInitCmd) run(w io.Writer) error {
 	if dir == "" {
 		return usageError("--keys DIR names the folder", "there is no folder %s beside %s", keyFolder, render.Text(c.Path))
 	}
-	j, err := flags.juror([]string{c.Path})
+	j, err := flags.juror([]string{c.Path}, formatFlags{})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -24,7 +25,8 @@ func (replayCmd) Help() string {
 arrival, and what becomes agreed counts as signed from then on, so that later dissent makes it disputed. First come
 the statements that were replaced or withdrawn, then a line for each artifact: the last verdict, how long it took from
 the first statement that names it until it was agreed, and when its verdict changed. Files are found by their git blob
-id, so each event has the bytes that it had.
+id, so each event has the bytes that it had. With --at it ends at that time: what came later is left out. Settle
+times run until then.
 
 Exit codes: 0 everything became agreed and nobody differed later; 2 usage, or an input that cannot be read;
 3 something ends conflicting, unreachable or disputed; 4 something is still waiting; 5 something is held.`
@@ -36,7 +38,7 @@ func (c *replayCmd) run(w io.Writer) error {
 	if c.Policy == "" {
 		return usageError("quorate policy init --from guix.sigs PATH writes a first one", "--policy is missing")
 	}
-	j, err := c.juror([]string{c.Path})
+	j, err := c.juror([]string{c.Path}, formatFlags{})
 	if err != nil {
 		return err
 	}
@@ -50,7 +52,7 @@ func (c *replayCmd) run(w io.Writer) error {
 	}
 	defer files.close()
 	r := newReplay(j, files, c.name())
-	for _, commit := range commits(events) {
+	for _, commit := range commits(until(events, j.at)) {
 		if err := r.commit(commit); err != nil {
 			return err
 		}
@@ -74,7 +76,7 @@ func (c *replayCmd) print(w io.Writer, r *replay) error {
 		}
 	}
 	for _, cs := range r.sorted() {
-		cs.settle(r.end)
+		cs.settle(r.juror.at)
 		for _, a := range cs.artifacts() {
 			if o.states == nil {
 				o.states = map[quorum.State]int{}
@@ -131,8 +133,28 @@ func (r *replay) read(b evidence.Bundle, e *event) *found {
 		f.err = err
 		return f
 	}
-	j.judge(b, f)
+	if j.judge(b, f); f.err == nil {
+		f.err = r.place(f)
+	}
 	return f
+}
+
+// place refuses a vote that counts in no channel.
+func (r *replay) place(f *found) error {
+	var err error
+	for _, c := range f.naming.Cases(f.statement) {
+		channels := r.channels(c.Target)
+		if len(channels) == 0 {
+			err = fmt.Errorf("%s; --name says what is released (%s)", noChannel(c.Target), codeNoChannel)
+		}
+		for _, ch := range channels {
+			if ch.Index(f.vote.Builder.Operator) >= 0 {
+				return nil
+			}
+			err = fmt.Errorf("%s (%s)", notInIt(f, ch), codeNotInIt)
+		}
+	}
+	return err
 }
 
 var errNoBlob = errors.New("no file of the tree has these bytes")

@@ -24,7 +24,6 @@ type replay struct {
 	now     map[string]*filed // path of a list -> what is there now
 	cases   map[group]*replayCase
 	changes []replayChange
-	end     time.Time
 	seq     uint64
 
 	arrived, counted, replaced, withdrawn int
@@ -45,7 +44,6 @@ func (r *replay) commit(events []event) error {
 	var touched []string
 	for i := range events {
 		e := &events[i]
-		r.end = e.at
 		list, isSignature := strings.CutSuffix(e.path, guixsigs.SignatureSuffix)
 		if !strings.HasSuffix(list, guixsigs.Suffix) {
 			continue // a key, a policy
@@ -183,6 +181,9 @@ func (r *replay) channels(target string) (list []*policy.Channel) {
 func (r *replay) count(e *event, f *found, observe func(evidence.Case) quorum.Observation) {
 	for _, c := range f.naming.Cases(f.statement) {
 		for _, ch := range r.channels(c.Target) {
+			if ch.Index(f.vote.Builder.Operator) < 0 {
+				continue
+			}
 			g := group{ch.Name, c.Target, c.Stage}
 			if r.cases[g] == nil {
 				r.cases[g] = &replayCase{group: g, channel: unsigned(ch), signed: map[string]quorum.Signature{}, history: map[string]*history{}}

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func replayOut(t *testing.T, want int, c replayCmd) string {
@@ -65,5 +68,44 @@ func TestReplayOthers(t *testing.T) {
 	out := replayOut(t, exitWaiting, replayCmd{evidenceFlags: evidenceFlags{Policy: path, Name: "dash"}, Timeline: filepath.Join(dash, "TIMELINE.tsv"), Path: dash})
 	if strings.Count(out, "agreed after ") != 76 || strings.Count(out, "never agreed ") != 16 {
 		t.Errorf("dash:\n%s", out)
+	}
+}
+
+// TestReplayEnds: at the time that is given nothing later has arrived, and settle
+// times are over that end before.
+func TestReplayEnds(t *testing.T) {
+	people := newPeople("alice", "bob")
+	s := newSigs(t, people...)
+	var timeline strings.Builder
+	for i, p := range people {
+		s.list(p, "1.0", sums("tool-1.0.zip=a"), born)
+		for _, name := range []string{"all.SHA256SUMS", "all.SHA256SUMS.asc"} {
+			path := filepath.Join("1.0", p.name, name)
+			fmt.Fprintf(&timeline, "%s\tA\t%s\t-\t%s\tcommit%d\n", born.AddDate(0, 0, i+1).Format(time.RFC3339), path, gitBlob(must(os.ReadFile(filepath.Join(s.dir, path)))), i)
+		}
+	}
+	policy := strings.Replace(foreignPolicy(1, 2, people...), "dissent =", "settle = \"720h\"\ndissent =", 1)
+	c := replayCmd{evidenceFlags: evidenceFlags{Policy: inFile(t, policy), Name: "tool"}, Timeline: inFile(t, timeline.String()), Path: s.dir}
+	for _, tt := range []struct {
+		days, exit int
+		want       string
+	}{{0, exitWaiting, ""}, {1, exitWaiting, "waiting "}, {10, exitRefused, "held "}, {33, exitOK, "signed       agreed after 744h"}} {
+		c.At = born.AddDate(0, 0, tt.days).Format(time.RFC3339)
+		var out bytes.Buffer
+		if err := c.run(&out); codeOf(err) != tt.exit || !strings.HasPrefix(out.String(), tt.want) {
+			t.Errorf("after %d days: %v, want %q:\n%s", tt.days, err, tt.want, &out)
+		}
+	}
+
+	// What counts in no channel counts for nobody, and is said.
+	c.Name = "tol"
+	log := must(os.Create(filepath.Join(t.TempDir(), "stderr")))
+	defer log.Close()
+	defer func(was *os.File) { os.Stderr = was }(os.Stderr)
+	os.Stderr = log
+	replayOut(t, exitWaiting, c)
+	stderr := string(must(os.ReadFile(log.Name())))
+	if !strings.Contains(stderr, "no channel of the policy is for pkg:generic/tol@1.0; --name says") || !strings.Contains(stderr, "2 statements arrived, 0 count") {
+		t.Errorf("another name: %s", stderr)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,6 +71,16 @@ func parseEvent(f []string) (e event, err error) {
 	}
 	e.status, e.path, e.blob, e.commit = f[1][0], f[2], strings.Trim(f[4], "-"), f[5]
 	return e, nil
+}
+
+// until leaves out what came after a time, and says so.
+func until(events []event, end time.Time) []event {
+	n := slices.IndexFunc(events, func(e event) bool { return e.at.After(end) })
+	if n < 0 {
+		return events
+	}
+	say("%s after %s left out", plural(len(events)-n, "event"), stamp(end))
+	return events[:n]
 }
 
 // commits splits the events where the commit changes: a list and its signature
