@@ -35,10 +35,10 @@ th{background:#f2f2f2}code{font-size:.9em;word-break:break-all}details{max-width
 <h1>Decisions</h1>
 <p>As of {{.At}}. Policy version {{.Version}}, SHA-256 <code>{{.Policy}}</code>.</p>
 {{end}}{{define "group"}}<h2>{{text .G.Target}}{{if .G.Stage}}, stage {{text .G.Stage}}{{end}}</h2>
-<p>Channel {{text .G.Channel}}: {{.Statements}} statements count; at least {{.D.Need}} of {{.D.Of}} operators must give the same bytes.</p>
+<p>Channel {{text .G.Channel}}: {{.Statements}} {{if eq .Statements 1}}statement counts{{else}}statements count{{end}}; at least {{.D.Need}} of {{.D.Of}} operators must give the same bytes.</p>
 {{range .Notes}}<p>Note: {{.}}.</p>
 {{end}}<table><thead><tr><th scope="col">Artifact</th><th scope="col">Verdict</th><th scope="col">Digests and who gave them</th><th scope="col">Silent on this file</th></tr></thead><tbody>
-{{range .Verdicts}}<tr><th scope="row">{{text .V.Artifact}}</th><td class="{{.V.State}}">{{.V.State}}{{if .V.Diverge}}, all different{{end}}</td><td>{{range $i, $g := .V.Groups}}<details><summary>{{letter $i}}: {{len $g.Members}}{{if $i}}: {{join (members $g.Members) ", "}}{{end}}</summary><code>{{$g.SHA256}}</code> {{join (members $g.Members) ", "}}</details>{{end}}{{range .V.Changed}}{{.Operator}} changed its vote from <code>{{.From}}</code> to <code>{{.To}}</code>. {{end}}{{range .V.Revoked}}{{.Operator}} does not count: its key is revoked. {{end}}{{range .H}}<p>{{.}}</p>{{end}}</td><td>{{join .V.Silent ", "}}</td></tr>
+{{range .Verdicts}}<tr><th scope="row">{{text .V.Artifact}}</th><td class="{{.V.State}}">{{.V.State}}{{if .V.Diverge}}, all different{{end}}</td><td>{{range $i, $g := .V.Groups}}<details><summary>{{letter $i}}: {{len $g.Members}}{{if $i}}: {{join (members $g.Members) ", "}}{{end}}</summary><code>{{$g.SHA256}}</code> {{join (members $g.Members) ", "}}</details>{{end}}{{range .V.Changed}}{{.Operator}} changed its vote from <code>{{.From}}</code> to <code>{{.To}}</code>. {{end}}{{range .V.NoVotes}}{{.Operator}} gave no vote: {{.Status}}. {{end}}{{range .V.Revoked}}{{.Operator}} does not count: its key is revoked. {{end}}{{range .H}}<p>{{.}}</p>{{end}}</td><td>{{join .V.Silent ", "}}</td></tr>
 {{end}}</tbody></table>
 {{end}}{{define "end"}}<h2>Outcome</h2><p>{{.Outcome}}</p>
 {{if .Rejected}}<h2>What counts for nobody</h2><table><thead><tr><th scope="col">File</th><th scope="col">Code</th><th scope="col">Reason</th></tr></thead><tbody>

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"os"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"quorate/quorum"
 )
 
 // judgedAt is the date at which the tables of GnuPG's verdicts were made.
@@ -258,6 +261,30 @@ func TestDecideJSONAndHTML(t *testing.T) {
 	}
 	if !strings.Contains(page, "default-src &#39;none&#39;") && !strings.Contains(page, "default-src 'none'") || !strings.Contains(page, "all different") || !strings.HasSuffix(page, "</html>\n") {
 		t.Errorf("the page is not whole: %d bytes", len(page))
+	}
+}
+
+// TestDecidePageLeavesNobodyOut: whoever is in a line of the text is on the page.
+func TestDecidePageLeavesNobodyOut(t *testing.T) {
+	v := quorum.Verdict{Artifact: "a", State: quorum.Waiting, Silent: []string{"sil"}, NoVotes: []quorum.NoVote{{Operator: "non", Status: "failed"}},
+		Changed: []quorum.Change{{Operator: "chan"}}, Revoked: []quorum.Member{{Operator: "rev"}}, Groups: []quorum.Group{{Members: []quorum.Member{{Operator: "one"}}}}}
+	d := &decided{verdicts: []quorum.Verdict{v}, statements: 1, heard: map[string][]hearsay{"a": {{Name: "heard", Code: "no-key"}}}}
+	var text, page bytes.Buffer
+	for _, p := range []struct {
+		to   *bytes.Buffer
+		form func(*bufio.Writer) decidePrinter
+	}{{&text, func(w *bufio.Writer) decidePrinter { return &decideText{w} }}, {&page, func(w *bufio.Writer) decidePrinter { return &decidePage{out: w} }}} {
+		w := bufio.NewWriter(p.to)
+		ok(t, p.form(w).group(group{"c", "pkg:generic/a@1", ""}, nil, d))
+		ok(t, w.Flush())
+		for _, name := range []string{"sil", "non", "failed", "chan", "rev", "heard"} {
+			if !strings.Contains(p.to.String(), name) {
+				t.Errorf("nothing of %s in %s", name, p.to)
+			}
+		}
+	}
+	if !strings.Contains(page.String(), "1 statement counts") {
+		t.Errorf("page: %s", &page)
 	}
 }
 
