@@ -110,7 +110,7 @@ func writeChannel(line func(string, ...any), people []*pinned, need int, channel
 	line("\n[[channel]]\nname    = %s\ntargets = [%s]", tomltext.Quote(channel), tomltext.Quote(releases(name)))
 	line("quorum  = %s\ndissent = \"hold\" # \"report\": agreed although somebody differs", tomltext.Quote(group))
 	if 2*need <= len(people) && len(people) > 1 {
-		line("# Fewer than half of the operators are enough, so two different digests could both pass. Then neither is agreed.")
+		line("# Half of the operators or fewer are enough, so two different digests could both pass. Then neither is agreed.")
 		line("allow_split = true")
 	}
 	line("# Nothing is signed by quorate decide. Before a coordinator uses this policy, name the key in its token. Lists in\n# guix.sigs have SHA-256 alone, so a format must be made from that: raw-sha256, cms-sha256 or vsa.")
@@ -132,6 +132,9 @@ func known(people []*pinned, name string) bool {
 	return false
 }
 
+// maxName is the length of a name in a policy, in bytes.
+const maxName = 64
+
 // toName makes a name of the policy out of a name that others chose.
 func toName(s string) string {
 	out := strings.Map(func(r rune) rune {
@@ -144,7 +147,7 @@ func toName(s string) string {
 	if out = strings.TrimLeft(out, "-_"); out == "" {
 		return "unnamed"
 	}
-	return out[:min(len(out), 64)]
+	return out[:min(len(out), maxName)]
 }
 
 // pinned is one key with the names that it goes under.
@@ -155,6 +158,7 @@ type pinned struct {
 	stems       []string       // the same without their ends
 	signed      map[string]int // names that its statements are filed under -> how many
 	filed       []string       // names besides name
+	odd         []string       // names that no policy takes
 	latest      time.Time
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"quorate/quorum/evidence"
 	"quorate/quorum/evidence/openpgp"
+	"quorate/quorum/policy"
 	"quorate/quorum/statement"
 )
 
@@ -80,13 +81,24 @@ func (p *pinner) operators() (list []*pinned, notes []string) {
 		for _, name := range k.names() {
 			folded := strings.ToLower(name)
 			switch other := taken[folded]; {
-			case other == nil:
+			case !policy.ValidFiledAs(name):
+				k.odd = append(k.odd, name)
+			case other == nil || other == k: // or in another letter case
 				taken[folded] = k
 				k.claim(name)
-			case other == k:
-				k.claim(name) // in another letter case
 			default:
-				notes = append(notes, fmt.Sprintf("%+q is a name of openpgp:%s too; it was given to operator %s.", name, k.fingerprint, other.name))
+				notes = append(notes, fmt.Sprintf("%+q is a name of openpgp:%s too; it was given to openpgp:%s.", name, k.fingerprint, other.fingerprint))
+			}
+		}
+	}
+	for _, k := range p.keys {
+		if names := slices.Concat(k.filed, k.odd); k.name == "" && len(names) > 0 {
+			k.name = free(taken, toName(names[0]))
+			taken[strings.ToLower(k.name)] = k
+		}
+		for _, name := range k.odd {
+			if k.signed[name] > 0 {
+				notes = append(notes, fmt.Sprintf("%+q cannot stand in a policy, so what operator %s files under it counts for nobody.", name, k.name))
 			}
 		}
 		if k.name != "" {
@@ -114,13 +126,21 @@ func (k *pinned) names() []string {
 	return names
 }
 
-// claim takes a name: the first is the operator's and the builder's.
+// claim takes a name: the first that can be one is the operator's and the builder's.
 func (k *pinned) claim(name string) {
-	if k.name == "" {
-		if k.name = name; statement.ValidName(name) {
-			return
-		}
-		k.name = toName(name)
+	if k.name == "" && statement.ValidName(name) {
+		k.name = name
+		return
 	}
 	k.filed = append(k.filed, name)
+}
+
+// free makes a name one that nobody has.
+func free(taken map[string]*pinned, name string) string {
+	out := name
+	for n := 2; taken[strings.ToLower(out)] != nil; n++ {
+		end := fmt.Sprintf("-%d", n)
+		out = name[:min(len(name), maxName-len(end))] + end
+	}
+	return out
 }

@@ -70,7 +70,7 @@ func (l *loader) foreign(b *Builder, f fileBuilder) {
 // filedAs takes another name. It may differ from the builder's own in case: that
 // is what it is for. What two builders could both be meant by is refused.
 func (l *loader) filedAs(b *Builder, name string) {
-	if !validFiled(name) {
+	if !ValidFiledAs(name) {
 		l.bad("builder %q: filed_as: %q is not the name of a folder", b.Name, name)
 		return
 	}
@@ -88,8 +88,9 @@ func (l *loader) filedAs(b *Builder, name string) {
 	b.FiledAs = append(b.FiledAs, name)
 }
 
-// validFiled is wider than a builder's own name, because others chose it.
-func validFiled(s string) bool {
+// ValidFiledAs reports whether a builder may file under a name. It is wider than that of a builder,
+// because others chose it.
+func ValidFiledAs(s string) bool {
 	if s == "" || s == "." || s == ".." || len(s) > 255 {
 		return false
 	}
