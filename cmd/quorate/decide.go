@@ -14,6 +14,7 @@ import (
 	"quorate/quorum"
 	"quorate/quorum/evidence"
 	"quorate/quorum/policy"
+	"quorate/quorum/statement"
 )
 
 type decideCmd struct {
@@ -82,6 +83,8 @@ func (c *decideCmd) check() error {
 		return usageError("quorate decide --tsv --signatures PATH", "--signatures is a form of --tsv")
 	case c.Count == "all" && (!c.TSV || c.Signatures):
 		return usageError("a verdict counts only what was checked", "--count all is for --tsv")
+	case c.Target != "" && !statement.ValidTarget(c.Target):
+		return usageError("such as pkg:generic/hello@1.0", "--target: %q is not a package URL of at most 512 printable ASCII characters", render.Cut(c.Target, 80))
 	case c.Policy == "" && !c.Signatures && c.Count != "all":
 		return usageError("quorate policy init --from guix.sigs PATH writes a first one", "--policy is missing")
 	}
