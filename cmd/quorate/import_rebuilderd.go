@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,7 +17,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"quorate/builder-agent/durable"
 	"quorate/builder-agent/importer"
 	"quorate/internal/render"
 	"quorate/internal/rest"
@@ -46,19 +43,16 @@ type instance struct {
 	patience time.Duration // how long it may fail; zero: for ever
 	http     *http.Client
 
-	after  int64  // last build that was read; -1: not loaded yet
-	sick   string // what was last answered with an error of the instance
-	tries  int    // how often
+	mark   instanceMark
+	loaded bool
+	saved  instanceMark // what the file has
+	asked  time.Time    // when the sick builds were asked for again; zero: never
+	again  bool         // they are being asked for
+	sick   string       // what was last answered with an error of the instance
+	tries  int          // how often
 	pause  time.Duration
 	next   time.Time // not before
 	failed time.Time // since when; zero: it answered last time
-}
-
-// instanceMark is the file of an instance.
-type instanceMark struct {
-	Address string `json:"address"`
-	Channel string `json:"channel"`
-	After   int64  `json:"after"`
 }
 
 func newInstance(u *url.URL, state, channel string, patience time.Duration) *instance {
@@ -67,7 +61,8 @@ func newInstance(u *url.URL, state, channel string, patience time.Duration) *ins
 	if patience > 0 {
 		limit = min(limit, patience) // it may be silent no longer than that
 	}
-	return &instance{base: u, file: filepath.Join(state, instanceMarker+hex.EncodeToString(sum[:8])+".json"), patience: patience, after: -1,
+	return &instance{base: u, file: filepath.Join(state, instanceMarker+hex.EncodeToString(sum[:8])+".json"), patience: patience,
+		mark: instanceMark{Address: u.String(), Channel: channel},
 		http: &http.Client{Timeout: limit, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
@@ -82,7 +77,7 @@ func (i *instance) look(ctx context.Context, b *bringer) error {
 		var down *instanceError
 		switch {
 		case err == nil:
-			i.pause, i.failed = 0, time.Time{}
+			i.recovered()
 			return nil
 		case !errors.As(err, &down):
 			return err
@@ -103,7 +98,7 @@ func (i *instance) look(ctx context.Context, b *bringer) error {
 
 // hint says what to do about a failure that did not pass.
 func (i *instance) hint(e *instanceError) string {
-	if i.after > 0 || !e.final {
+	if i.mark.After > 0 || !e.final {
 		return "the next import goes on where this one stopped; --wait waits longer"
 	}
 	return "is it the address of an instance of rebuilderd, without api/v1?"
@@ -120,6 +115,8 @@ func (i *instance) fail(e *instanceError) time.Duration {
 	return min(max(i.pause, e.after), lastInstance)
 }
 
+func (i *instance) recovered() { i.pause, i.failed = 0, time.Time{} }
+
 // instanceError is a failure of an instance, which may pass.
 type instanceError struct {
 	err   error
@@ -134,73 +131,36 @@ func (e *instanceError) Unwrap() error { return e.err }
 // everything up to there is in the spool, after a page or at a failure: a crash reads
 // a page once more.
 func (i *instance) follow(ctx context.Context, b *bringer) error {
-	if i.after < 0 {
-		if err := i.load(ctx, b.session.Channel()); err != nil {
-			return err
-		}
+	if err := i.load(ctx); err != nil {
+		return err
+	}
+	if err := i.askAgain(ctx, b); err != nil {
+		return err
 	}
 	for {
 		page, err := i.builds(ctx)
 		if err != nil || len(page) == 0 {
 			return err
 		}
-		last := i.after
-		for _, r := range page {
-			if r.ID <= last {
-				return &instanceError{err: fmt.Errorf("%s: builds are not in the order of their numbers", i.base.Redacted()), final: true}
-			}
-			if r.Status != statusFailed {
-				if err := i.build(ctx, b, r.ID); err != nil {
-					return cmp.Or(i.save(b.session.Channel(), last), err)
-				}
-			}
-			last = r.ID
-		}
-		if err := i.save(b.session.Channel(), last); err != nil {
+		err = i.page(ctx, b, page)
+		if err := cmp.Or(i.save(), err); err != nil {
 			return err
 		}
 	}
 }
 
-// load finds out where to go on. An instance that no longer has the last build was
-// perhaps set up anew with smaller numbers, so it is read from the beginning; what
-// was brought before is not brought again.
-func (i *instance) load(ctx context.Context, channel string) error {
-	data, err := os.ReadFile(i.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		i.after = 0
-		return nil
+func (i *instance) page(ctx context.Context, b *bringer, page []rebuild) error {
+	for _, r := range page {
+		if r.ID <= i.mark.After {
+			return &instanceError{err: fmt.Errorf("%s: builds are not in the order of their numbers", i.base.Redacted()), final: true}
+		}
+		if r.Status != statusFailed {
+			if err := i.build(ctx, b, r.ID); err != nil {
+				return err
+			}
+		}
+		i.mark.After = r.ID
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errSpool, err)
-	}
-	var m instanceMark
-	if err := json.Unmarshal(data, &m, json.RejectUnknownMembers(true)); err != nil || m.Address != i.base.String() || m.Channel != channel || m.After < 0 {
-		return usageError("remove it; the instance is then read from the beginning", "%s is damaged", i.file)
-	}
-	_, status, err := i.get(ctx, maxBuildsList, "", "builds", strconv.FormatInt(m.After, 10))
-	if status == http.StatusNotFound && m.After > 0 {
-		say("warning: %s no longer has build %d; it is read from the beginning", i.base.Redacted(), m.After)
-		m.After = 0
-	} else if err != nil && m.After > 0 {
-		return err
-	}
-	i.after = m.After
-	return nil
-}
-
-func (i *instance) save(channel string, after int64) error {
-	if after == i.after {
-		return nil
-	}
-	data, err := json.Marshal(instanceMark{i.base.String(), channel, after}, json.Deterministic(true))
-	if err == nil {
-		err = durable.WriteFile(i.file, append(data, '\n'))
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errSpool, err)
-	}
-	i.after = after
 	return nil
 }
 
@@ -219,7 +179,7 @@ func (i *instance) builds(ctx context.Context) ([]rebuild, error) {
 	var page struct {
 		Records []rebuild `json:"records"`
 	}
-	query := fmt.Sprintf("limit=%d&after=%d", buildsPage, i.after)
+	query := fmt.Sprintf("limit=%d&after=%d", buildsPage, i.mark.After)
 	data, _, err := i.get(ctx, maxBuildsList, query, "builds")
 	if err != nil {
 		return nil, err
@@ -237,13 +197,12 @@ func (i *instance) decode(data []byte, into any) error {
 
 // build brings the attestations of one build.
 func (i *instance) build(ctx context.Context, b *bringer, id int64) error {
-	number := strconv.FormatInt(id, 10)
-	path := []string{"builds", number, "artifacts"}
+	path := []string{"builds", strconv.FormatInt(id, 10), "artifacts"}
 	data, status, err := i.get(ctx, maxBuildsList, "", path...)
 	switch {
 	case status == http.StatusNotFound:
 		return nil // it was removed meanwhile
-	case i.givesUp(status, err, path):
+	case i.givesUp(id, status, err, path):
 		i.skip(b, path, err)
 		return nil
 	case err != nil:
@@ -257,21 +216,21 @@ func (i *instance) build(ctx context.Context, b *bringer, id int64) error {
 		if a.Status != statusGood || a.HasAttestation != nil && !*a.HasAttestation {
 			continue
 		}
-		if err := i.attestation(ctx, b, append(path, strconv.FormatInt(a.ID, 10), "attestation")...); err != nil {
+		if err := i.attestation(ctx, b, id, append(path, strconv.FormatInt(a.ID, 10), "attestation")...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// attestation brings one attestation.
-func (i *instance) attestation(ctx context.Context, b *bringer, path ...string) error {
+// attestation brings one attestation of a build.
+func (i *instance) attestation(ctx context.Context, b *bringer, build int64, path ...string) error {
 	origin := i.address(path...).String()
 	link, status, err := i.get(ctx, evidence.MaxBody, "", path...)
 	switch {
 	case status == http.StatusNotFound:
 		return nil
-	case i.givesUp(status, err, path):
+	case i.givesUp(build, status, err, path):
 		i.skip(b, path, err)
 		return nil
 	case err != nil:
@@ -285,26 +244,6 @@ func (i *instance) attestation(ctx context.Context, b *bringer, path ...string) 
 		b.skip(origin, err)
 	}
 	return nil
-}
-
-// sickTries is how often something is asked for that the instance answers with an
-// error of its own, with growing pauses: half a minute altogether.
-const sickTries = 6
-
-// givesUp reports whether something cannot be had, although its instance answers: it
-// must not keep back for ever what comes after it.
-func (i *instance) givesUp(status int, err error, path []string) bool {
-	if errors.Is(err, errTooLong) {
-		return true
-	}
-	if status != http.StatusInternalServerError {
-		return false
-	}
-	if what := strings.Join(path, "/"); i.sick != what {
-		i.sick, i.tries = what, 0
-	}
-	i.tries++
-	return i.tries >= sickTries
 }
 
 // skip says that something cannot be had.

@@ -32,7 +32,7 @@ type rebuilder struct {
 	builds []fakeBuild
 	faults []int    // status of the next answers; 0: none
 	asked  []string // paths with their queries
-	sick   string   // path that is always answered with an error
+	sick   string   // path that is always answered with an error, or the end of such paths
 	long   string   // path that is answered without end
 }
 
@@ -61,10 +61,10 @@ func newRebuilder(t testing.TB, number int) *rebuilder {
 				return
 			}
 		}
-		switch asked := r.asked[len(r.asked)-1]; asked {
-		case r.sick:
+		switch asked := r.asked[len(r.asked)-1]; {
+		case r.sick != "" && strings.HasSuffix(asked, r.sick):
 			w.WriteHeader(http.StatusInternalServerError)
-		case r.long:
+		case asked == r.long:
 			_, _ = w.Write(make([]byte, evidence.MaxBody+1))
 		default:
 			mux.ServeHTTP(w, q)
@@ -86,6 +86,12 @@ func (r *rebuilder) fail(status ...int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults = status
+}
+
+func (r *rebuilder) mend() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sick = ""
 }
 
 // since returns what was asked and forgets it.
@@ -246,7 +252,8 @@ func TestImportOutlivesFailures(t *testing.T) {
 }
 
 // TestImportPassesOverSickBuilds: what the instance cannot give does not keep back what
-// comes after it, and what was read before a failure is not asked for again.
+// comes after it, and what was read before a failure is not asked for again. What the
+// instance may mend is asked for once by each later import, until it is there.
 func TestImportPassesOverSickBuilds(t *testing.T) {
 	defer func(was time.Duration) { firstInstance = was }(firstInstance)
 	firstInstance = time.Millisecond
@@ -266,8 +273,23 @@ func TestImportPassesOverSickBuilds(t *testing.T) {
 	if times["builds/1/artifacts"] != 1 || times[one.sick] != sickTries || times[one.long] != 1 {
 		t.Errorf("asked %v", times)
 	}
-	if got := w.bring("rebuilderd", one.address()); len(got) != 0 || !slices.Contains(one.since(), "builds?limit=100&after=5") {
+	if got := w.bring("rebuilderd", one.address()); len(got) != 0 {
 		t.Errorf("brought %q", got)
+	}
+	clear(times)
+	for _, a := range one.since() {
+		times[a]++
+	}
+	if times["builds?limit=100&after=5"] != 1 || times[one.sick] != 1 || times[one.long] != 0 {
+		t.Errorf("asked again %v", times)
+	}
+	one.mend()
+	if got := w.bring("rebuilderd", one.address()); len(got) != 1 {
+		t.Errorf("brought %q", got)
+	}
+	one.since()
+	if got := w.bring("rebuilderd", one.address()); len(got) != 0 || slices.Contains(one.since(), "builds/2/artifacts") {
+		t.Errorf("brought %q, and asked for what it has", got)
 	}
 }
 
@@ -287,5 +309,27 @@ func TestImportDoesNotWaitForSilence(t *testing.T) {
 	c.Wait = 10 * time.Millisecond
 	if err := c.run(t.Context(), newLines()); exitCodeOf(err) != exitFailure || !strings.Contains(err.Error(), "Client.Timeout") {
 		t.Errorf("a mute instance: %v", err)
+	}
+}
+
+// TestImportWaitsForASickInstance: one that has nothing but errors to give is waited
+// for, and nothing of it is passed over beyond a bound.
+func TestImportWaitsForASickInstance(t *testing.T) {
+	defer func(was time.Duration) { firstInstance = was }(firstInstance)
+	firstInstance = time.Microsecond
+	w := newRecord(t, rebuilderPolicy())
+	one := newRebuilder(t, 0)
+	for id := range int64(maxSick + 2) {
+		one.add(id+1, "GOOD", fmt.Sprintf("zlib-1.%d.pkg", id+1))
+	}
+	one.sick = "/attestation"
+	c := w.command("rebuilderd", one.address())
+	c.Wait = 2 * time.Second
+	if err := c.run(t.Context(), newLines()); exitCodeOf(err) != exitFailure || !strings.Contains(err.Error(), "500") {
+		t.Errorf("an instance that is sick altogether: %v", err)
+	}
+	one.mend()
+	if got := w.bring("rebuilderd", one.address()); len(got) != maxSick+2 {
+		t.Errorf("%d are brought, want %d", len(got), maxSick+2)
 	}
 }
