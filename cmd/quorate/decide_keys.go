@@ -191,7 +191,7 @@ func missingKeys(pins []string, keys []*openpgp.Key, dir string) {
 	}
 	for _, p := range pins {
 		if !slices.ContainsFunc(keys, func(k *openpgp.Key) bool { return k.Fingerprint().String() == p }) {
-			say("warning: there is no key file for openpgp:%s, so nothing by it can count (%s)", p, where)
+			say("warning: there is no key file for openpgp:%s, so nothing by it can count (%s; the fingerprint of a subkey is none of a key file)", p, where)
 		}
 	}
 }

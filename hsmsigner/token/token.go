@@ -123,7 +123,7 @@ func (c *Config) complete() error {
 		c.Workers = defaultWorkers
 	}
 	if c.Workers < 0 || c.Workers > maxWorkers {
-		return fmt.Errorf("%d workers, want 1 to %d", c.Workers, maxWorkers)
+		return fmt.Errorf("workers: %d, want 1 to %d", c.Workers, maxWorkers)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

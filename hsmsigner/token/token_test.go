@@ -188,7 +188,7 @@ func TestOpenRefuses(t *testing.T) {
 		"other label":    {func(c *token.Config) { c.Label = "other" }, token.ErrTokenNotFound, token.Unavailable, `found label "quorate-test" serial "`},
 		"other serial":   {func(c *token.Config) { c.Serial = "123" }, token.ErrTokenNotFound, token.Unavailable, `want label "quorate-test" serial "123"`},
 		"no choice":      {func(c *token.Config) { c.Label = "" }, nil, token.Permanent, "neither a token label"},
-		"many workers":   {func(c *token.Config) { c.Workers = 1000 }, nil, token.Permanent, "1000 workers"},
+		"many workers":   {func(c *token.Config) { c.Workers = 1000 }, nil, token.Permanent, "workers: 1000"},
 		"no pin":         {func(c *token.Config) { c.PIN = nil }, nil, token.Permanent, "needs a pin"},
 		"pin not given":  {func(c *token.Config) { c.PIN = func() ([]byte, error) { return nil, os.ErrNotExist } }, os.ErrNotExist, token.Permanent, "get pin"},
 	} {
