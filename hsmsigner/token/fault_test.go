@@ -30,52 +30,6 @@ func TestSessionsClosed(t *testing.T) {
 	}
 }
 
-// TestSessionsClosedUnderLoad: one closes, four sign; each call may fail only
-// as unavailable, and all is well afterwards.
-func TestSessionsClosedUnderLoad(t *testing.T) {
-	x := &gated{}
-	t.Cleanup(token.WrapModule(func(c token.Cryptoki) token.Cryptoki { x.Cryptoki = c; return x }))
-	f, k := opened(t)
-	c := behind(t, f.module)
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for range 100 {
-				_, err := k.Sign(t.Context(), "key", crypto.SHA256, digest())
-				if err != nil && !token.IsUnavailable(err) {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	for range 50 {
-		x.mu.Lock()
-		_ = c.CloseAllSessions(c.slot) // the slot may have another number by now
-		x.mu.Unlock()
-	}
-	wg.Wait()
-	mustSign(t, k, "key")
-}
-
-// gated keeps the test, which is a foreign user of the module, out of it while
-// it is being initialised: that would crash the process, and is not the point.
-type gated struct {
-	token.Cryptoki
-	mu sync.Mutex
-}
-
-func (g *gated) Finalize() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.Cryptoki.Finalize()
-}
-
-func (g *gated) Initialize(o ...pkcs11.InitializeOption) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.Cryptoki.Initialize(o...)
-}
-
 // TestTokenAway: the token's files are moved away and back.
 func TestTokenAway(t *testing.T) {
 	f, k := opened(t)
@@ -431,8 +385,8 @@ func TestQueueing(t *testing.T) {
 		})
 		<-inside
 	}
-	if s := k.Stats(); s.Busy != 2 || s.QueueDepth != 0 {
-		t.Errorf("%+v", s)
+	for s := k.Stats(); s.Busy != 2 || s.QueueDepth != 0; s = k.Stats() { // it is counted on its way
+		runtime.Gosched()
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	third := make(chan error)
