@@ -14,7 +14,7 @@ import (
 
 // projectionVersion is raised whenever this program projects the same record
 // differently than before. The projection is then made anew at the next start.
-const projectionVersion = 4
+const projectionVersion = 5
 
 // computeBasis is the digest of everything beside the record that the projection
 // follows from.

@@ -72,6 +72,7 @@ type Verdict struct {
 	NoVotes   []NoVote         `json:"noVotes,omitempty"`     // operators that answered without a vote
 	Missing   []string         `json:"missing,omitempty"`     // operators that did not answer
 	Changed   []Change         `json:"changed,omitempty"`     // votes that were replaced by another digest
+	Beside    []Beside         `json:"beside,omitempty"`      // what was given by builders whose operator's vote is by another one
 	Late      []Late           `json:"late,omitempty"`        // dissent after the signature, or passed over by it
 	Revoked   []Member         `json:"revoked,omitempty"`     // votes that no longer count: the key is revoked
 	Stops     []Stop           `json:"stops,omitempty"`       // acts of maintainers that give the state, or would
@@ -193,7 +194,7 @@ func (d *tally) judge(s *slot, v *Verdict) {
 	if s.signed != nil {
 		d.afterSignature(s)
 	}
-	*v = Verdict{Artifact: s.name, Quorum: d.ch.Rule.Name, Changed: s.changed, Late: s.late, Revoked: s.revoked}
+	*v = Verdict{Artifact: s.name, Quorum: d.ch.Rule.Name, Changed: s.changed, Beside: s.besides(), Late: s.late, Revoked: s.revoked}
 	d.group(s, v)
 	v.Diverge = len(v.Groups) > 1 && largest(v.Groups) == 1
 	groups, others := passing(v)

@@ -41,7 +41,7 @@ const minShort = 12
 // not make them look alike.
 func (v *Verdict) Short(d statement.SHA256) string {
 	full, n := d.String(), minShort
-	if len(v.Groups)+2*len(v.Changed)+len(v.Late) > 4*maxTold {
+	if len(v.Groups)+2*len(v.Changed)+len(v.Beside)+len(v.Late) > 4*maxTold {
 		return full // comparing each with all of them would take for ever
 	}
 	for _, other := range v.digests() {
@@ -70,6 +70,9 @@ func (v *Verdict) digests() []statement.SHA256 {
 	}
 	for i := range v.Changed {
 		all = append(all, v.Changed[i].From, v.Changed[i].To)
+	}
+	for i := range v.Beside {
+		all = append(all, v.Beside[i].SHA256)
 	}
 	for i := range v.Late {
 		all = append(all, v.Late[i].SHA256)
@@ -228,6 +231,7 @@ func (v *Verdict) history(say func(format string, args ...any)) {
 		say("%s gave %s first and %s later; the later one counts.", safeName(c.Operator), v.Short(c.From), v.Short(c.To))
 	}
 	left(say, more, "changed vote")
+	v.besides(say)
 	revoked, more := told(v.Revoked)
 	for _, r := range revoked {
 		say("The vote of %s does not count: the key of builder %s is revoked.", safeName(r.Operator), safeName(r.Builder))

@@ -17,6 +17,7 @@ type tally struct {
 	slots []slot
 	named map[string]int // artifact -> slot
 
+	several  []bool    // operators of which several builders speak
 	answered []bool    // operators that said anything
 	noVote   []*NoVote // the operator's latest answer without a vote, nil if a vote came later
 	set      []bool    // scratch of votersFor
@@ -43,6 +44,7 @@ type slot struct {
 	changed   []Change
 	late      []Late
 	revoked   []Member
+	beside    []beside
 	withdrawn bool // a vote on this file was taken back
 }
 
@@ -79,6 +81,7 @@ func newTally(ch *policy.Channel, obs []Observation, signed map[string]Signature
 	for i, name := range ch.Roster {
 		d.index[name] = i
 	}
+	d.findSeveral(obs)
 	d.reserve(obs, len(signed))
 	for name, s := range signed {
 		d.slot(name).signed = &s
@@ -181,6 +184,9 @@ func (d *tally) again(o *Observation) bool {
 }
 
 func (d *tally) vote(s *slot, op int, o *Observation, f *File) {
+	if d.several[op] {
+		s.keepBeside(op, ballot{f, o})
+	}
 	if s.signed != nil && o.Seq > s.signed.Seq {
 		s.after = append(s.after, later{op, ballot{f, o}})
 		return
@@ -250,6 +256,7 @@ func (d *tally) withdraw(op int, o *Observation) {
 	for i := range d.slots {
 		s := &d.slots[i]
 		b := &s.ballots[op]
+		s.beside = slices.DeleteFunc(s.beside, func(b beside) bool { return b.op == op })
 		switch {
 		case s.signed != nil && o.Seq > s.signed.Seq:
 			s.after = append(s.after, later{op, ballot{nil, o}})

@@ -106,7 +106,9 @@ func (p *svgPicture) row(g *Grid, i int) {
 	p.Names = append(p.Names, svgText{X: 12, Y: y + 17, Text: cut(row.Verdict.Artifact, maxLabel)})
 	for j, c := range row.Cells {
 		t := svgText{X: svgName + j*svgCell + 3, Y: y, Width: svgCell - 6, Text: c.Mark, Title: c.Meaning, Frame: c.Agreed, Late: c.Late}
-		if c.Group >= 0 {
+		if c.Beside {
+			t.Title = c.Digest + ", " + c.Meaning
+		} else if c.Group >= 0 {
 			t.Class, t.Title = group(c.Group), c.Digest
 		} else if glyph := markGlyph(c.Mark); glyph != "" {
 			t.Text = glyph

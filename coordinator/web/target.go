@@ -182,10 +182,10 @@ func (g *Grid) row(v *quorum.Verdict, i int, cells []render.Cell) GridRow {
 		cell := GridCell{Cell: c}
 		if c.Group >= 0 && c.Group < len(v.Groups) {
 			d := v.Groups[c.Group].SHA256
-			cell.Digest, cell.Agreed = v.Short(d), d == v.SHA256
+			cell.Digest, cell.Agreed = v.Short(d), d == v.SHA256 && !c.Beside
 			g.HasAgreed = g.HasAgreed || cell.Agreed
 		}
-		if c.Meaning != "" && !slices.ContainsFunc(g.Legend, func(have render.Cell) bool { return have.Mark == c.Mark }) {
+		if c.Meaning != "" && !slices.ContainsFunc(g.Legend, func(have render.Cell) bool { return have.Meaning == c.Meaning }) {
 			g.Legend = append(g.Legend, c)
 		}
 		g.HasLate = g.HasLate || c.Late

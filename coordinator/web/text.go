@@ -66,7 +66,7 @@ func sign(s quorum.State) string {
 
 // The signs of the terminal's grid, as classes and as characters that are easier
 // on the eye.
-var markLooks = map[string][2]string{".": {"silent", "·"}, "x": {"failed", "✗"}, "-": {"missing", "–"}, "r": {"revoked", "r"}, "/": {"other", "/"}}
+var markLooks = map[string][2]string{".": {"silent", "·"}, "x": {"failed", "✗"}, "-": {"missing", "–"}, "r": {"revoked", "r"}, "/": {"other", "/"}, "#": {"other", "#"}}
 
 func markClass(mark string) string { return markLooks[mark][0] }
 func markGlyph(mark string) string { return markLooks[mark][1] }

@@ -1,5 +1,7 @@
 package render
 
+import "strings"
+
 // Column is one builder of a grid. Builder is empty where only the operator is
 // known.
 type Column struct{ Operator, Builder string }
@@ -8,7 +10,8 @@ type Column struct{ Operator, Builder string }
 type Cell struct {
 	Group   int    // place of its digest among the verdict's groups, which come largest first; -1: no vote
 	Mark    string // for the eye: a letter, or the sign of an answer without a vote; empty: nothing
-	Meaning string // of the mark, unless it is a letter
+	Meaning string // of the mark, unless it is a bare letter
+	Beside  bool   // and that is not the vote, which is by another builder of the operator; Mark has brackets
 	Late    bool   // and it differs from what was signed
 }
 
@@ -47,7 +50,10 @@ func toCell(text string) Cell {
 	if c.Mark == "" {
 		return c
 	}
-	for _, r := range c.Mark { // as quorum.Letter counts
+	if c.Beside = strings.HasPrefix(c.Mark, "("); c.Beside {
+		c.Meaning = meaningBeside
+	}
+	for _, r := range strings.Trim(c.Mark, "()") { // as quorum.Letter counts
 		c.Group = (c.Group+1)*26 + int(r-'A')
 	}
 	return c

@@ -42,6 +42,12 @@ const (
 	markLate    = "!"
 	markRevoked = "r"
 	markOther   = "/" // the operator's vote is by another of its builders
+	markApart   = "#" // likewise, and the bytes are in nobody's vote
+)
+
+const (
+	meaningOther  = "the operator's vote is by another of its builders"
+	meaningBeside = "not the operator's vote, which is by another of its builders" // of a letter in brackets
 )
 
 var marks = []struct{ mark, meaning string }{
@@ -50,7 +56,8 @@ var marks = []struct{ mark, meaning string }{
 	{markMissing, "no answer"},
 	{markLate, "differs from what was signed"},
 	{markRevoked, "does not count: the key is revoked"},
-	{markOther, "the operator's vote is by another of its builders"},
+	{markOther, meaningOther},
+	{markApart, "bytes of no vote; " + meaningOther},
 }
 
 // NewGrid makes the grid of verdicts on the artifacts of one target.
@@ -92,6 +99,9 @@ func (g *Grid) addColumns(v *quorum.Verdict) {
 	for _, l := range v.Late {
 		add(l.Operator, l.Builder)
 	}
+	for _, b := range v.Beside {
+		add(b.Operator, b.Builder)
+	}
 	for _, m := range v.Revoked {
 		add(m.Operator, m.Builder)
 	}
@@ -117,7 +127,7 @@ func cell(v *quorum.Verdict, c column) string {
 	mark := ownMark(v, c)
 	for _, l := range v.Late {
 		if l.Operator == c.operator && l.Builder == c.builder {
-			if mark == markOther || mark == markMissing || mark == markSilent {
+			if slices.Contains([]string{markOther, markApart, markMissing, markSilent}, mark) {
 				mark = ""
 			}
 			return mark + markLate
@@ -129,8 +139,12 @@ func cell(v *quorum.Verdict, c column) string {
 func ownMark(v *quorum.Verdict, c column) string {
 	for i := range v.Groups {
 		for _, m := range v.Groups[i].Members {
-			if m.Operator == c.operator {
-				return ifSame(m.Builder == c.builder, quorum.Letter(i))
+			switch {
+			case m.Operator != c.operator:
+			case m.Builder == c.builder:
+				return quorum.Letter(i)
+			default:
+				return besideMark(v, c)
 			}
 		}
 	}
@@ -151,6 +165,23 @@ func ownMark(v *quorum.Verdict, c column) string {
 		return markMissing
 	}
 	return ""
+}
+
+// besideMark is of a builder whose operator's vote is by another one: the letter of
+// what it gave, in brackets.
+func besideMark(v *quorum.Verdict, c column) string {
+	for _, b := range v.Beside {
+		if b.Operator != c.operator || b.Builder != c.builder {
+			continue
+		}
+		for i := range v.Groups {
+			if v.Groups[i].SHA256 == b.SHA256 {
+				return "(" + quorum.Letter(i) + ")"
+			}
+		}
+		return markApart
+	}
+	return markOther
 }
 
 func ifSame(same bool, mark string) string {
@@ -204,15 +235,19 @@ func (g *Grid) writeKey(b *strings.Builder) {
 }
 
 func (g *Grid) writeLegend(b *strings.Builder) {
-	used := map[string]bool{}
+	used, beside := map[string]bool{}, false
 	for _, r := range g.rows {
 		for _, c := range r.cells {
+			beside = beside || strings.HasPrefix(c, "(")
 			for _, m := range marks {
 				used[m.mark] = used[m.mark] || strings.HasSuffix(c, m.mark)
 			}
 		}
 	}
 	b.WriteString("\nA, B, ...  the same letter is the same bytes; A is the largest group of its row\n")
+	if beside {
+		b.WriteString(pad("(A)", 11) + meaningBeside + "\n")
+	}
 	for _, m := range marks {
 		if used[m.mark] {
 			b.WriteString(pad(m.mark, 11) + m.meaning + "\n")

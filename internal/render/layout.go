@@ -144,7 +144,7 @@ func (p painter) cell(s string) string {
 	switch {
 	case s == "A":
 		return p.paint(green, s)
-	case s == markSilent, s == markMissing, s == markOther, s == "":
+	case s == markSilent, s == markMissing, s == markOther, s == "", s == "(A)":
 		return s
 	case s == markNoVote:
 		return p.paint(yellow, s)
