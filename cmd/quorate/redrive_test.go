@@ -80,7 +80,7 @@ func TestRedriveWaits(t *testing.T) {
 func TestRedriveGivesUp(t *testing.T) {
 	_, c := redriveBus(t)
 	defer func(old time.Duration) { redriveLimit = old }(redriveLimit)
-	redriveLimit = 300 * time.Millisecond
+	redriveLimit = 2 * time.Second
 	var e *exitError
 	if err := c.Run(); !errors.As(err, &e) || e.code != exitFailure || !strings.Contains(e.hint, "is a coordinator running") {
 		t.Errorf("got %v", err)
