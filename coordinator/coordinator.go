@@ -211,7 +211,7 @@ func (c *Coordinator) prepareProjection() error {
 			return nil
 		}
 		if cur.Recorded > 0 {
-			c.log.Info("policy or certificates changed, the record is projected anew", "messages", cur.Recorded, "policy", c.policy.Version)
+			c.log.Info("policy, certificates or this program changed, the record is projected anew", "messages", cur.Recorded, "policy", c.policy.Version)
 		}
 		return tx.ClearProjection(c.basis)
 	})
