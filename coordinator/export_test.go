@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"quorate/coordinator/store"
+	"quorate/internal/bus"
 	"quorate/quorum"
 	"quorate/quorum/statement"
 )
@@ -53,7 +54,7 @@ func AwaitConnected(ctx context.Context, c *Coordinator) error {
 		if err := c.conn.Ready(ctx); err != nil {
 			return err
 		}
-		if _, err := c.streamEnd(ctx); err == nil || ctx.Err() != nil {
+		if _, err := c.conn.StreamEnd(ctx, bus.StreamRecord); err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}

@@ -255,12 +255,3 @@ func sameAt(ctx context.Context, stream jetstream.Stream, db *store.DB, seq uint
 	}
 	return theirs.Subject == ours.Subject && bytes.Equal(theirs.Data, ours.Raw), nil
 }
-
-// streamEnd is the last message of the stream at this moment.
-func (c *Coordinator) streamEnd(ctx context.Context) (uint64, error) {
-	stream, err := c.conn.JS().Stream(ctx, bus.StreamRecord)
-	if err != nil {
-		return 0, fmt.Errorf("look at the record stream: %w", err)
-	}
-	return stream.CachedInfo().State.LastSeq, nil
-}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+
+	"quorate/internal/bus"
 )
 
 // broadcast wakes everybody who waits.
@@ -81,7 +83,7 @@ func (c *Coordinator) Sync(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	last, err := c.streamEnd(ctx)
+	last, err := c.conn.StreamEnd(ctx, bus.StreamRecord)
 	if err != nil {
 		return err
 	}

@@ -205,7 +205,7 @@ func (c *Coordinator) readAll(ctx context.Context) error {
 	if err := bus.EnsureStreams(ctx, c.conn.JS(), c.config.NATS.Replicas); err != nil {
 		return err
 	}
-	last, err := c.streamEnd(ctx)
+	last, err := c.conn.StreamEnd(ctx, bus.StreamRecord)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,10 @@ func TestNobodyNoticesAReload(t *testing.T) {
 		_, err := bob.AgentConsumer(ctx)
 		return err
 	})
+	loop("look", func(string) error {
+		_, err := coord.StreamEnd(ctx, bus.StreamRecord)
+		return err
+	})
 	loop("request", func(i string) error {
 		if _, err := coord.Publish(ctx, "quorate.requests.core-2026", i, []byte(i)); err != nil {
 			return err

@@ -101,6 +101,22 @@ func (c *Conn) Request(ctx context.Context, subject string, data []byte) ([]byte
 	return reply.Data, nil
 }
 
+// StreamEnd returns the number of the last message that a stream has at this moment,
+// for a user who may look at streams.
+func (c *Conn) StreamEnd(ctx context.Context, name string) (seq uint64, err error) {
+	err = c.guard(ctx, "$JS.API.STREAM.INFO."+name, func(ctx context.Context) error {
+		stream, err := c.js.Stream(ctx, name)
+		if err == nil {
+			seq = stream.CachedInfo().State.LastSeq
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look at stream %s: %w", name, err)
+	}
+	return seq, nil
+}
+
 // guard runs op, which sends to subject and waits for an answer, and ends it as
 // soon as the answer cannot come any more: because the server denied the
 // subject, because this user cannot read its inbox, or because the connection
