@@ -18,19 +18,16 @@ type Beside struct {
 // besides tells of operators whose builders differ from each other, unless it is
 // told as late dissent.
 func (v *Verdict) besides(say func(format string, args ...any)) {
-	var differ []Beside
-	for _, b := range v.Beside {
-		late := slices.ContainsFunc(v.Late, func(l Late) bool { return l.Builder == b.Builder && l.SHA256 == b.SHA256 })
-		if !late && v.voteOf(b.Operator) != b.SHA256 {
-			differ = append(differ, b)
-		}
-	}
-	shown, more := told(differ)
+	shown, more := told(v.Beside) // before they are compared with all else
 	for _, b := range shown {
+		late := slices.ContainsFunc(v.Late, func(l Late) bool { return l.Builder == b.Builder && l.SHA256 == b.SHA256 })
+		if late || v.voteOf(b.Operator) == b.SHA256 {
+			continue
+		}
 		say("Builder %s of %s gave %s; that is not the vote of %s, which is by another of its builders.",
 			safeName(b.Builder), safeName(b.Operator), v.Short(b.SHA256), safeName(b.Operator))
 	}
-	left(say, more, "builder that differs from its operator")
+	left(say, more, "other builder")
 }
 
 // voteOf returns the digest that counts for an operator, or zero.

@@ -156,6 +156,7 @@ func TestAnExplanationIsBounded(t *testing.T) {
 		v.NoVotes = append(v.NoVotes, quorum.NoVote{Operator: m.Operator})
 		v.Changed = append(v.Changed, quorum.Change{Operator: m.Operator, From: d})
 		v.Late = append(v.Late, quorum.Late{Member: m, SHA256: d})
+		v.Beside = append(v.Beside, quorum.Beside{Member: quorum.Member{Operator: m.Operator, Builder: "b"}, SHA256: statement.SHA256{1, 2, 3}})
 		v.Needs = append(v.Needs, quorum.Need{SHA256: d, More: 1, From: v.Missing})
 	}
 	e := quorum.Explain(&v)
@@ -167,7 +168,9 @@ func TestAnExplanationIsBounded(t *testing.T) {
 			t.Errorf("a sentence of %d bytes: %.80s", len(s), s)
 		}
 	}
-	if !slices.Contains(e.Facts, fmt.Sprintf("Not shown: %d more late votes.", many-64)) {
-		t.Errorf("what is left out is not said: %q", e.Facts[len(e.Facts)-1])
+	for _, what := range []string{"late votes", "other builders"} {
+		if !slices.Contains(e.Facts, fmt.Sprintf("Not shown: %d more %s.", many-64, what)) {
+			t.Errorf("%s are left out, and it is not said: %q", what, e.Facts[len(e.Facts)-1])
+		}
 	}
 }
