@@ -122,6 +122,7 @@ type instanceError struct {
 	err   error
 	after time.Duration // by its own word
 	final bool          // trying again soon is of no use
+	large bool          // it answers with more than is read
 }
 
 func (e *instanceError) Error() string { return e.err.Error() }
@@ -281,12 +282,10 @@ func (i *instance) get(ctx context.Context, limit int64, query string, path ...s
 	case err != nil:
 		return nil, resp.StatusCode, &instanceError{err: fmt.Errorf("%s: %w", address.Redacted(), err)}
 	case int64(len(data)) > limit:
-		return nil, resp.StatusCode, &instanceError{err: fmt.Errorf("%s: %w than %d bytes", address.Redacted(), errTooLong, limit), final: true}
+		return nil, resp.StatusCode, &instanceError{err: fmt.Errorf("%s: more than %d bytes", address.Redacted(), limit), final: true, large: true}
 	}
 	return data, resp.StatusCode, nil
 }
-
-var errTooLong = errors.New("more")
 
 func statusError(address *url.URL, resp *http.Response) error {
 	e := &instanceError{err: fmt.Errorf("%s: answers %s", address.Redacted(), render.Text(resp.Status))}

@@ -89,8 +89,9 @@ const (
 // answers: it must not keep back for ever what comes after it. What the instance may
 // still mend is asked for again later.
 func (i *instance) givesUp(build int64, status int, err error, path []string) bool {
+	var failed *instanceError
 	switch {
-	case errors.Is(err, errTooLong):
+	case errors.As(err, &failed) && failed.large:
 		return true
 	case status != http.StatusInternalServerError:
 		return false
